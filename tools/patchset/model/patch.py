@@ -1,0 +1,318 @@
+"""One patch file: mail header, trailers and file changes, parsed byte-exactly.
+
+Formats: `git format-patch` (git-diff's extended headers, git's documentation "Generating patch text with -p")
+and plain unified diffs as quilt writes them. Hunks are read by unidiff; the bytes travel as latin-1 text, in
+which every byte is one character, so that no encoding and no unusual line separator can change them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from patchset.model import paths
+from patchset.model.finding import Finding
+
+NULL = "/dev/null"
+Operation = Literal["add", "modify", "delete", "rename", "copy"]
+Tag = Literal[" ", "+", "-"]
+
+
+@dataclass(frozen=True)
+class Hunk:
+    """One hunk; `lines` are (tag, bytes with line end) in the order of the file."""
+
+    number: int
+    old_start: int
+    old_length: int
+    new_start: int
+    new_length: int
+    lines: tuple[tuple[Tag, bytes], ...]
+
+    @cached_property
+    def old(self) -> tuple[bytes, ...]:
+        return tuple(line for tag, line in self.lines if tag != "+")
+
+    @cached_property
+    def new(self) -> tuple[bytes, ...]:
+        return tuple(line for tag, line in self.lines if tag != "-")
+
+    @property
+    def header(self) -> str:
+        return f"@@ -{self.old_start},{self.old_length} +{self.new_start},{self.new_length} @@"
+
+
+@dataclass(frozen=True)
+class FileChange:
+    """What a patch does to one file.
+
+    `old_blob` and `new_blob` are git blob ids as the patch's `index` line gives them (40 hex digits with
+    `--full-index`, a prefix otherwise, None where the patch has no such line). Modes are git's, None where
+    the patch does not say. `payload` holds a `GIT binary patch` with its header, as `git apply` reads it.
+    """
+
+    operation: Operation
+    old_path: str | None
+    new_path: str | None
+    old_mode: int | None
+    new_mode: int | None
+    old_blob: str | None
+    new_blob: str | None
+    hunks: tuple[Hunk, ...]
+    payload: bytes | None = None
+
+    @property
+    def path(self) -> str:
+        """The path after the change; before it, for a deletion."""
+        return self.new_path or self.old_path or ""
+
+    @property
+    def touched(self) -> tuple[str, ...]:
+        """Every path that exists differently afterwards."""
+        if self.operation == "rename":
+            return (self.old_path or "", self.new_path or "")
+        return (self.path,)
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A patch file as it stands in a series.
+
+    `file` is where it was read from, `name` its name without `.patch`, `strip` the number of leading path
+    components that the series tells to drop (`-p1` by default).
+    """
+
+    file: Path
+    data: bytes
+    strip: int
+    header: str
+    changes: tuple[FileChange, ...]
+
+    @property
+    def name(self) -> str:
+        return PurePosixPath(self.file.name).stem
+
+    @cached_property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.data).hexdigest()
+
+    @property
+    def touched(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(path for change in self.changes for path in change.touched))
+
+    @property
+    def records_blobs(self) -> bool:
+        """Whether every change names the full blob that it was made against."""
+        return all(len(change.old_blob or "") == 40 or not _needs_blob(change) for change in self.changes)
+
+
+def _needs_blob(change: FileChange) -> bool:
+    return change.operation != "add" and bool(change.hunks or change.payload)
+
+
+# A diff starts at git's header, or where quilt and `diff -u` write their two file lines.
+_DIFF_START = re.compile(rb"^(?:diff --git |Index: |--- [^\n]*\n\+\+\+ )", re.MULTILINE)
+_INDEX = re.compile(r"^index ([0-9a-f]{4,40})\.\.([0-9a-f]{4,40})(?: (\d{6}))?$")
+_HEADER_MODE = re.compile(r"^(old mode|new mode|new file mode|deleted file mode) (\d{6})$")
+_RENAME = re.compile(r"^(rename|copy) (from|to) (.+)$")
+_BINARY_BLOCK = re.compile(
+    r"^diff --git .*\n(?:(?!diff --git ).*\n)*?GIT binary patch\n(?:(?!diff --git ).*\n?)*", re.M
+)
+
+
+def read(file: Path, strip: int = 1) -> tuple[Patch | None, list[Finding]]:
+    """Read a patch file; return it with all findings, or None with them if it cannot be parsed."""
+    return parse(file, file.read_bytes(), strip)
+
+
+def parse(file: Path, data: bytes, strip: int = 1) -> tuple[Patch | None, list[Finding]]:
+    """Parse the bytes of a patch; `file` only names them."""
+    # Imported here: a run with nothing to do never parses a patch.
+    from unidiff.errors import UnidiffParseError
+    from unidiff.patch import PatchSet
+
+    start = _DIFF_START.search(data)
+    if start is None:
+        return None, [Finding(file, "holds no diff")]
+    header = data[: start.start()].decode("utf-8", errors="replace")
+    body = data[start.start() :].decode("latin-1")
+    first_line = data[: start.start()].count(b"\n")
+    try:
+        parsed = PatchSet.from_string(body)
+    except UnidiffParseError as error:
+        return None, [Finding(file, f"cannot be parsed: {str(error).strip()}")]
+    lines = body.split("\n")
+    findings: list[Finding] = []
+    changes: list[FileChange] = []
+    for item in parsed:
+        place = first_line + (item.diff_line_no or 1)
+        try:
+            change = _change(item, body, strip)
+        except ValueError as error:
+            findings.append(_finding(file, place, lines[place - first_line - 1], str(error)))
+            continue
+        changes.append(change)
+        for path in filter(None, (change.old_path, change.new_path)):
+            if why := paths.breach(path):
+                text = lines[place - first_line - 1]
+                findings.append(_finding(file, place, text, f"{why}: {path}", path))
+        for hunk in item:
+            after = max((line.diff_line_no for line in hunk if line.diff_line_no), default=0)
+            if after and after < len(lines) and _overflows(lines[after]):
+                findings.append(
+                    _finding(
+                        file, first_line + after + 1, lines[after], "the hunk is longer than its header says"
+                    )
+                )
+    if not changes and not findings:
+        findings.append(Finding(file, "changes no file"))
+    return Patch(file, data, strip, header, tuple(changes)), findings
+
+
+def _overflows(line: str) -> bool:
+    if line.startswith("--- ") or line in ("--", "-- ", "---"):
+        return False
+    return line[:1] in ("+", "-", " ")
+
+
+def _finding(file: Path, line: int, text: str, message: str, mark: str = "") -> Finding:
+    column = text.find(mark) + 1 if mark and mark in text else 1
+    return Finding(file, message, line, column, len(mark) or max(len(text.rstrip()), 1), text)
+
+
+def _change(item: object, body: str, strip: int) -> FileChange:
+    """Turn unidiff's file into ours.
+
+    Raises:
+        ValueError: the header contradicts itself, or is of a kind that a series must not hold.
+    """
+    info = [str(line).rstrip("\n") for line in (getattr(item, "patch_info", None) or ())]
+    git = bool(info) and info[0].startswith("diff --git ")
+    modes: dict[str, int] = {}
+    moved: dict[str, str] = {}
+    old_blob = new_blob = None
+    for line in info:
+        if match := _HEADER_MODE.match(line):
+            modes[match[1]] = int(match[2], 8)
+        elif match := _INDEX.match(line):
+            old_blob, new_blob = match[1], match[2]
+            if match[3]:
+                modes.setdefault("index", int(match[3], 8))
+        elif match := _RENAME.match(line):
+            moved[f"{match[1]} {match[2]}"] = _unquote(match[3])
+    source = str(getattr(item, "source_file"))  # noqa: B009 - unidiff is untyped
+    target = str(getattr(item, "target_file"))  # noqa: B009
+    hunks = tuple(_hunk(number, hunk) for number, hunk in enumerate(item, 1))  # type: ignore[arg-type, var-annotated]
+    binary = bool(getattr(item, "is_binary_file", False))
+    payload = None
+    if binary:
+        payload = _payload(body, info[0]) if git else None
+        if payload is None:
+            raise ValueError("a binary change without its content: export it with `git diff --binary`")
+
+    old_path = None if source == NULL else _strip(source, strip)
+    new_path = None if target == NULL else _strip(target, strip)
+    operation: Operation = "modify"
+    if "rename from" in moved or "copy from" in moved:
+        operation = "rename" if "rename from" in moved else "copy"
+        old_path, new_path = moved.get(f"{operation} from"), moved.get(f"{operation} to")
+        if old_path is None or new_path is None:
+            raise ValueError(f"a {operation} without both of its paths")
+    elif old_path is None or (not git and _is_creation(item, hunks)):
+        operation, old_path = "add", None
+    elif new_path is None or (not git and _is_removal(item, hunks)):
+        operation, new_path = "delete", None
+    elif old_path != new_path:
+        if git:
+            raise ValueError("two different paths, and no rename")
+        # `diff -u file.orig file`, as quilt and old patches have it: the new name is the file.
+        old_path = new_path
+    old_mode = modes.get("old mode", modes.get("deleted file mode", modes.get("index")))
+    new_mode = modes.get("new mode", modes.get("new file mode", modes.get("index")))
+    if operation == "add":
+        new_mode = new_mode or 0o100644
+    for mode in filter(None, (old_mode, new_mode)):
+        if mode == 0o160000:
+            raise ValueError("a change of a submodule cannot be part of a series")
+        if mode not in (0o100644, 0o100755, 0o120000):
+            raise ValueError(f"an unknown file mode {mode:o}")
+    if old_blob is not None and set(old_blob) == {"0"}:
+        old_blob = None
+    if new_blob is not None and set(new_blob) == {"0"}:
+        new_blob = None
+    return FileChange(operation, old_path, new_path, old_mode, new_mode, old_blob, new_blob, hunks, payload)
+
+
+def _hunk(number: int, hunk: object) -> Hunk:
+    lines: list[tuple[Tag, bytes]] = []
+    for line in hunk:  # type: ignore[attr-defined]
+        tag = str(line.line_type)
+        if tag == "\\":
+            if lines:
+                last_tag, last = lines[-1]
+                lines[-1] = (last_tag, last.removesuffix(b"\n"))
+        elif tag in (" ", "+", "-"):
+            lines.append((tag, str(line.value).encode("latin-1")))  # type: ignore[arg-type]
+    old_start, old_length = int(hunk.source_start), int(hunk.source_length)  # type: ignore[attr-defined]
+    new_start, new_length = int(hunk.target_start), int(hunk.target_length)  # type: ignore[attr-defined]
+    return Hunk(number, old_start, old_length, new_start, new_length, tuple(lines))
+
+
+def _payload(body: str, diff_line: str) -> bytes | None:
+    for match in _BINARY_BLOCK.finditer(body):
+        block = match.group()
+        if block.startswith(diff_line + "\n"):
+            return block.encode("latin-1")
+    return None
+
+
+def _is_creation(item: object, hunks: tuple[Hunk, ...]) -> bool:
+    stamp = str(getattr(item, "source_timestamp", None) or "")
+    return _epoch(stamp) and all(hunk.old_length == 0 for hunk in hunks)
+
+
+def _is_removal(item: object, hunks: tuple[Hunk, ...]) -> bool:
+    stamp = str(getattr(item, "target_timestamp", None) or "")
+    return _epoch(stamp) and all(hunk.new_length == 0 for hunk in hunks)
+
+
+def _epoch(stamp: str) -> bool:
+    # GNU diff -N gives a file that does not exist the time 0, which is 1969 west of Greenwich.
+    return stamp.startswith(("1970-01-01", "1969-12-31"))
+
+
+def _strip(path: str, strip: int) -> str:
+    path = _unquote(path)
+    parts = path.split("/")
+    if path.startswith("/") and strip:
+        parts = parts[1:]  # `patch -p1` takes the leading slash as a component of its own
+    if len(parts) <= strip:
+        raise ValueError(f"the path {path!r} has no {strip} leading components to drop")
+    return "/".join(parts[strip:])
+
+
+_ESCAPES = {"a": 7, "b": 8, "t": 9, "n": 10, "v": 11, "f": 12, "r": 13, '"': 34, "\\": 92}
+
+
+def _unquote(path: str) -> str:
+    """Undo git's C-style quoting (`core.quotePath`) and give the path as text."""
+    raw = path.encode("latin-1")
+    if len(path) >= 2 and path[0] == path[-1] == '"':
+        out = bytearray()
+        text, at = path[1:-1], 0
+        while at < len(text):
+            if text[at] != "\\":
+                out += text[at].encode("latin-1")
+                at += 1
+            elif text[at + 1 : at + 4].isdigit():
+                out.append(int(text[at + 1 : at + 4], 8))
+                at += 4
+            else:
+                out.append(_ESCAPES[text[at + 1]])
+                at += 2
+        raw = bytes(out)
+    return raw.decode("utf-8", errors="surrogateescape")

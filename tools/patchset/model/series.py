@@ -1,0 +1,140 @@
+"""A series folder: `series`, its patches and `base.toml`, read into frozen values."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from patchset.model.component import Base, Component
+from patchset.model.finding import Finding
+from patchset.model.patch import Patch, parse
+from patchset.model.trailers import UpstreamStatus, trailers, upstream_status
+
+_STRIP = re.compile(r"^-p(\d+|ab)$")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of `series`: a patch's file name and how many path components to drop."""
+
+    name: str
+    strip: int
+    line: int
+
+
+@dataclass(frozen=True)
+class Series:
+    """The ordered patches of one component for one base; `folder` is where they stand."""
+
+    component: Component
+    base: Base
+    folder: Path
+    entries: tuple[Entry, ...]
+    files: tuple[bytes, ...]
+
+    @cached_property
+    def digest(self) -> str:
+        """The sha256 of everything that decides the patched tree: base, order, patches."""
+        hasher = hashlib.sha256()
+        hasher.update(f"{self.component.name}\0{self.base.name}\0{self.base.commit or ''}\0".encode())
+        for entry, data in zip(self.entries, self.files, strict=True):
+            hasher.update(f"{entry.name}\0{entry.strip}\0{hashlib.sha256(data).hexdigest()}\0".encode())
+        return hasher.hexdigest()
+
+    @cached_property
+    def _parsed(self) -> tuple[tuple[Patch, ...], tuple[Finding, ...]]:
+        patches: list[Patch] = []
+        findings: list[Finding] = []
+        for entry, data in zip(self.entries, self.files, strict=True):
+            patch, found = parse(self.folder / entry.name, data, entry.strip)
+            findings += found
+            if patch is not None:
+                patches.append(patch)
+        return tuple(patches), tuple(findings)
+
+    @property
+    def patches(self) -> tuple[Patch, ...]:
+        """The parsed patches; those with findings that prevent parsing are missing (see `findings`)."""
+        return self._parsed[0]
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        return self._parsed[1]
+
+    @property
+    def title(self) -> str:
+        return f"{self.component.name}@{self.base.name}" if self.base.name else self.component.name
+
+
+def read_entries(file: Path) -> tuple[tuple[Entry, ...], list[Finding]]:
+    """Read a quilt `series` file: a patch a line, `-pN` after it, `#` for comments.
+
+    Every entry must be a plain file name beside the `series` file, or below it.
+    """
+    findings: list[Finding] = []
+    entries: dict[str, Entry] = {}
+    for number, raw in enumerate(file.read_text("utf-8").split("\n"), 1):
+        text = re.sub(r"(?:^|\s)#.*$", "", raw).strip()
+        if not text:
+            continue
+        name, *options = text.split()
+        strip = 1
+        for option in options:
+            match = _STRIP.match(option)
+            if match is None:
+                message = f"the option {option} is not supported; only -pN is"
+                findings.append(Finding(file, message, number, raw.find(option) + 1, len(option), raw))
+            else:
+                strip = 1 if match[1] == "ab" else int(match[1])
+        column = raw.find(name) + 1
+        parts = name.split("/")
+        if name.startswith("/") or ".." in parts or "\\" in name:
+            findings.append(
+                Finding(file, "a patch outside the series folder", number, column, len(name), raw)
+            )
+        elif name in entries:
+            message = f"{name} stands twice, first on line {entries[name].line}"
+            findings.append(Finding(file, message, number, column, len(name), raw))
+        elif not (file.parent / name).is_file():
+            findings.append(Finding(file, f"there is no patch {name}", number, column, len(name), raw))
+        else:
+            entries[name] = Entry(name, strip, number)
+    listed = set(entries)
+    for found in sorted(file.parent.rglob("*")):
+        name = found.relative_to(file.parent).as_posix()
+        if found.suffix in (".patch", ".diff") and name not in listed:
+            findings.append(Finding(found, "is not listed in `series`"))
+    return tuple(entries.values()), findings
+
+
+def load(component: Component, base: Base) -> tuple[Series | None, list[Finding]]:
+    """Read a series from its base's folder; the second value holds what is wrong with `series` itself."""
+    file = base.folder / "series"
+    if not file.is_file():
+        return None, [Finding(file, "there is no such file; list the patches in it, one a line")]
+    entries, findings = read_entries(file)
+    if findings:
+        return None, findings
+    files = tuple((base.folder / entry.name).read_bytes() for entry in entries)
+    return Series(component, base, base.folder, entries, files), []
+
+
+def status_of(patch: Patch) -> UpstreamStatus | None:
+    """Return the patch's `Upstream-Status`, or None where it has none that is valid."""
+    for trailer in trailers(patch.header):
+        if trailer.key == "Upstream-Status":
+            try:
+                return upstream_status(trailer.value)
+            except ValueError:
+                return None
+    return None
+
+
+def source_only(patch: Patch) -> bool:
+    """Whether the patch is marked to be left out of an overlay."""
+    return any(
+        trailer.key == "Build-Route" and trailer.value == "source" for trailer in trailers(patch.header)
+    )

@@ -1,0 +1,121 @@
+"""Reading TOML tables so that every breach is a finding at its line, and none stops the reading."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from patchset.model.finding import Finding
+
+_HEX40 = re.compile(r"^[0-9a-f]{40}$")
+_HEX64 = re.compile(r"^[0-9a-f]{64}$")
+
+Kind = Literal["string", "hex40", "hex64", "strings", "table"]
+
+
+class Table:
+    """A TOML table being read: every breach becomes a finding at its line, none stops the reading."""
+
+    def __init__(
+        self, file: Path, source: str, values: dict[str, object], section: str, findings: list[Finding]
+    ):
+        self.file = file
+        self.source = source
+        self.values = values
+        self.section = section
+        self.findings = findings
+        self.read: set[str] = set()
+
+    def get(self, key: str, kind: Kind = "string", required: bool = True) -> object:
+        """Return the value of `key`, or None after recording what is wrong with it."""
+        self.read.add(key)
+        if key not in self.values:
+            if required:
+                self._add(key, f"has no key {self._dotted(key)}", whole=True)
+            return None
+        value = self.values[key]
+        if kind == "strings":
+            good = isinstance(value, list) and all(isinstance(item, str) for item in value)
+            wanted = "a list of strings"
+        elif kind == "table":
+            good, wanted = isinstance(value, dict), "a table"
+        else:
+            good, wanted = isinstance(value, str) and bool(value), "a string"
+            if good and kind == "hex40":
+                good, wanted = bool(_HEX40.match(str(value))), "40 lower-case hex digits"
+            elif good and kind == "hex64":
+                good, wanted = bool(_HEX64.match(str(value))), "64 lower-case hex digits (a sha256)"
+        if not good:
+            self._add(key, f"{self._dotted(key)} must be {wanted}")
+            return None
+        return value
+
+    def text(self, key: str, kind: Kind = "string", required: bool = True) -> str | None:
+        value = self.get(key, kind, required)
+        return value if isinstance(value, str) else None
+
+    def strings(self, key: str) -> tuple[str, ...]:
+        value = self.get(key, "strings", required=False)
+        return tuple(value) if isinstance(value, list) else ()
+
+    def tables(self, key: str) -> tuple[Table, ...]:
+        """Return the tables of an array of tables, or the one table, named `key`."""
+        self.read.add(key)
+        value = self.values.get(key)
+        items = value if isinstance(value, list) else [value] if value is not None else []
+        found = []
+        for item in items:
+            if isinstance(item, dict):
+                found.append(Table(self.file, self.source, item, self._dotted(key), self.findings))
+            else:
+                self._add(key, f"{self._dotted(key)} must be a table")
+        return tuple(found)
+
+    def finish(self) -> None:
+        """Record every key that nobody asked for."""
+        for key in self.values:
+            if key not in self.read:
+                self._add(key, f"unknown key {self._dotted(key)}")
+
+    def _dotted(self, key: str) -> str:
+        return f"{self.section}.{key}" if self.section else key
+
+    def _add(self, key: str, message: str, whole: bool = False) -> None:
+        line, column, text = (0, 0, "") if whole else locate(self.source, self.section, key)
+        if whole and self.section:
+            line, column, text = locate(self.source, self.section, None)
+        self.findings.append(Finding(self.file, message, line, column, max(len(text.strip()), 1), text))
+
+
+def locate(source: str, section: str, key: str | None) -> tuple[int, int, str]:
+    """Return line, column and text of a key, or of a section's header where `key` is None."""
+    current = ""
+    for number, line in enumerate(source.split("\n"), 1):
+        if header := re.match(r"^\s*\[\[?\s*([^\]]+?)\s*\]\]?", line):
+            current = header[1]
+            if current == section and key is None:
+                return number, line.find("[") + 1, line
+            if key is not None and current == (f"{section}.{key}" if section else key):
+                return number, line.find("[") + 1, line
+        elif key is not None and current == section and re.match(rf"^\s*\"?{re.escape(key)}\"?\s*=", line):
+            return number, len(line) - len(line.lstrip()) + 1, line
+    return 0, 0, ""
+
+
+def read_table(file: Path, findings: list[Finding]) -> Table | None:
+    """Read a TOML file as a table, or record where its syntax breaks."""
+    import tomllib
+
+    source = file.read_text("utf-8")
+    try:
+        values = tomllib.loads(source)
+    except tomllib.TOMLDecodeError as error:
+        message = str(error)
+        place = re.search(r"\(at line (\d+), column (\d+)\)", message)
+        line, column = (int(place[1]), int(place[2])) if place else (source.count("\n") + 1, 1)
+        text = [*source.split("\n"), ""][line - 1]
+        message = re.sub(r"\s*\(at .*\)$", "", message)
+        findings.append(Finding(file, f"not valid TOML: {message}", line, column, 1, text))
+        return None
+    return Table(file, source, values, "", findings)
