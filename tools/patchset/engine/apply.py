@@ -154,9 +154,7 @@ def _covered(path: str, covers: Sequence[str]) -> bool:
     return not covers or any(fnmatch.fnmatchcase(path, pattern) for pattern in covers)
 
 
-def _change(
-    tree: _Tree, change: FileChange, files: Files, offsets: list[tuple[str, int, int]], recorded: bool
-) -> bool:
+def _change(tree: _Tree, change: FileChange, files: Files, offsets: list[tuple[str, int, int]], recorded: bool) -> bool:
     """Apply one file's change into `files`; return whether the blob was the one the patch names."""
     old: File | None = None
     source = change.old_path
@@ -216,8 +214,6 @@ def _content(change: FileChange, old: File | None, exact: bool, offsets: list[tu
     except Misplaced as error:
         raise _NoMatchError(error.why, f"{error.hunk.number} ({error.hunk.header})") from None
     offsets += [
-        (change.path, hunk.number, offset)
-        for hunk, offset in zip(change.hunks, placed.offsets, strict=True)
-        if offset
+        (change.path, hunk.number, offset) for hunk, offset in zip(change.hunks, placed.offsets, strict=True) if offset
     ]
     return placed.data

@@ -22,7 +22,7 @@ def author_and_message(patch: Patch) -> tuple[Signature, str]:
     from email.policy import default
     from email.utils import parseaddr, parsedate_to_datetime
 
-    header = patch.header.removeprefix("﻿").replace("\r\n", "\n")
+    header = patch.header.removeprefix("\ufeff").replace("\r\n", "\n")
     text = re.split(r"^---\s*$", header, maxsplit=1, flags=re.MULTILINE)[0].strip("\n")
     if not _FIELD.match(text):
         return UNKNOWN, _message(patch.name, text)

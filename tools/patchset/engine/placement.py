@@ -1,8 +1,8 @@
 """Where the hunks of a patch go: at their line, or nowhere that is in doubt.
 
-A hunk is placed only where every one of its old lines stands, byte for byte: there is no fuzz. For a blob that
-is the one the patch was made against, that is the line that the hunk names. For a patch that names no blob
-(quilt's), another place is taken if it is the only one.
+A hunk is placed only where every one of its old lines stands, byte for byte: there is no fuzz. For a blob
+that is the one the patch was made against, that is the line that the hunk names. For a patch that names no
+blob (quilt's), another place is taken if it is the only one.
 """
 
 from __future__ import annotations
@@ -66,6 +66,8 @@ def place(data: bytes, hunks: Sequence[Hunk], *, exact: bool) -> Placed:
 
 
 def _find(lines: list[bytes], old: list[bytes], at: int, start: int, hunk: Hunk, exact: bool) -> int:
+    if not exact and not old and lines:
+        raise Misplaced(hunk, "it adds lines without context, and names no blob to prove the place")
     if start <= at <= len(lines) - len(old) and lines[at : at + len(old)] == old:
         return at
     if exact or not old:
@@ -79,9 +81,7 @@ def _find(lines: list[bytes], old: list[bytes], at: int, start: int, hunk: Hunk,
         raise Misplaced(hunk, _difference(lines, old, at))
     if len(places) > 1:
         named = ", ".join(str(place + 1) for place in places[:5])
-        raise Misplaced(
-            hunk, f"not at line {at + 1}, and its lines stand in {len(places)} other places: {named}"
-        )
+        raise Misplaced(hunk, f"not at line {at + 1}, and its lines stand in {len(places)} other places: {named}")
     return places[0]
 
 

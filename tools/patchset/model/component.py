@@ -14,8 +14,9 @@ class Archive:
     """The registry file that stands in for the base's commit.
 
     `exclude` are globs of members that the archive's maker generated and that upstream's tree does not
-    have; `covers` are globs of what it holds of that tree (all of it where empty): a patch to other files is outside
-    the archive. `tree` and `patched_tree` are git tree ids of what is left, before and after the series.
+    have; `covers` are globs of what it holds of that tree (all of it where empty): a patch to other files
+    is outside the archive. `tree` and `patched_tree` are git tree ids of what is left, before and after the
+    series.
     """
 
     project: str

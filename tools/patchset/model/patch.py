@@ -116,6 +116,7 @@ def _needs_blob(change: FileChange) -> bool:
 
 # A diff starts at git's header, or where quilt and `diff -u` write their two file lines.
 _DIFF_START = re.compile(rb"^(?:diff --git |Index: |--- [^\n]*\n\+\+\+ )", re.MULTILINE)
+_CRLF = re.compile(r"^(?:diff --git |--- |\+\+\+ |@@ -)[^\n]*\r$", re.MULTILINE)
 _INDEX = re.compile(r"^index ([0-9a-f]{4,40})\.\.([0-9a-f]{4,40})(?: (\d{6}))?$")
 _HEADER_MODE = re.compile(r"^(old mode|new mode|new file mode|deleted file mode) (\d{6})$")
 _RENAME = re.compile(r"^(rename|copy) (from|to) (.+)$")
@@ -141,6 +142,10 @@ def parse(file: Path, data: bytes, strip: int = 1) -> tuple[Patch | None, list[F
     header = data[: start.start()].decode("utf-8", errors="replace")
     body = data[start.start() :].decode("latin-1")
     first_line = data[: start.start()].count(b"\n")
+    if crlf := _CRLF.search(body):
+        line = first_line + body[: crlf.start()].count("\n") + 1
+        message = "the patch has CRLF line ends in its own headers: convert it, or fetch it as binary"
+        return None, [_finding(file, line, crlf.group().rstrip(), message)]
     try:
         parsed = PatchSet.from_string(body)
     except UnidiffParseError as error:
@@ -164,9 +169,7 @@ def parse(file: Path, data: bytes, strip: int = 1) -> tuple[Patch | None, list[F
             after = max((line.diff_line_no for line in hunk if line.diff_line_no), default=0)
             if after and after < len(lines) and _overflows(lines[after]):
                 findings.append(
-                    _finding(
-                        file, first_line + after + 1, lines[after], "the hunk is longer than its header says"
-                    )
+                    _finding(file, first_line + after + 1, lines[after], "the hunk is longer than its header says")
                 )
     if not changes and not findings:
         findings.append(Finding(file, "changes no file"))
@@ -287,9 +290,9 @@ def _epoch(stamp: str) -> bool:
 
 def _strip(path: str, strip: int) -> str:
     path = _unquote(path)
+    if path.startswith("/"):
+        raise ValueError(f"the path is absolute: {path}")
     parts = path.split("/")
-    if path.startswith("/") and strip:
-        parts = parts[1:]  # `patch -p1` takes the leading slash as a component of its own
     if len(parts) <= strip:
         raise ValueError(f"the path {path!r} has no {strip} leading components to drop")
     return "/".join(parts[strip:])

@@ -78,9 +78,7 @@ def find_root(start: Path) -> Path:
     for folder in (start, *start.parents):
         if (folder / "patches").is_dir():
             return folder
-    raise UsageError(
-        f"no patches/ folder in {start} or above it", remedy="change into a project, or give --root DIR"
-    )
+    raise UsageError(f"no patches/ folder in {start} or above it", remedy="change into a project, or give --root DIR")
 
 
 def read(root: Path) -> tuple[Project, list[Finding]]:

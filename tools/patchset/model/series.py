@@ -92,9 +92,7 @@ def read_entries(file: Path) -> tuple[tuple[Entry, ...], list[Finding]]:
         column = raw.find(name) + 1
         parts = name.split("/")
         if name.startswith("/") or ".." in parts or "\\" in name:
-            findings.append(
-                Finding(file, "a patch outside the series folder", number, column, len(name), raw)
-            )
+            findings.append(Finding(file, "a patch outside the series folder", number, column, len(name), raw))
         elif name in entries:
             message = f"{name} stands twice, first on line {entries[name].line}"
             findings.append(Finding(file, message, number, column, len(name), raw))
@@ -135,6 +133,4 @@ def status_of(patch: Patch) -> UpstreamStatus | None:
 
 def source_only(patch: Patch) -> bool:
     """Whether the patch is marked to be left out of an overlay."""
-    return any(
-        trailer.key == "Build-Route" and trailer.value == "source" for trailer in trailers(patch.header)
-    )
+    return any(trailer.key == "Build-Route" and trailer.value == "source" for trailer in trailers(patch.header))

@@ -17,9 +17,7 @@ Kind = Literal["string", "hex40", "hex64", "strings", "table"]
 class Table:
     """A TOML table being read: every breach becomes a finding at its line, none stops the reading."""
 
-    def __init__(
-        self, file: Path, source: str, values: dict[str, object], section: str, findings: list[Finding]
-    ):
+    def __init__(self, file: Path, source: str, values: dict[str, object], section: str, findings: list[Finding]):
         self.file = file
         self.source = source
         self.values = values

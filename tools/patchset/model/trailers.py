@@ -131,9 +131,7 @@ def lint_trailers(file: Path, header: str, base: str | None, root: Path | None) 
     def add(trailer: Trailer, message: str) -> None:
         text = lines[trailer.line - 1]
         column = len(trailer.key) + 3
-        findings.append(
-            Finding(file, f"{trailer.key}: {message}", trailer.line, column, len(trailer.value), text)
-        )
+        findings.append(Finding(file, f"{trailer.key}: {message}", trailer.line, column, len(trailer.value), text))
 
     for trailer in trailers(header):
         if trailer.key in seen and trailer.key != "Tested-By":

@@ -92,9 +92,7 @@ class Git:
             raise failure(args, err)
         return out
 
-    def attempt(
-        self, *args: str, stdin: bytes = b"", env: Mapping[str, str] | None = None
-    ) -> tuple[int, bytes, bytes]:
+    def attempt(self, *args: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> tuple[int, bytes, bytes]:
         """Run a command and return its status, standard output and standard error.
 
         Raises:
@@ -102,7 +100,13 @@ class Git:
         """
         try:
             done = subprocess.run(
-                self.command(*args), input=stdin, capture_output=True, env=environment(env), check=False
+                self.command(*args),
+                input=stdin,
+                capture_output=True,
+                env=environment(env),
+                # Paths on the command line are relative to the work tree's top.
+                cwd=self.work_tree,
+                check=False,
             )
         except FileNotFoundError:
             raise missing() from None
@@ -161,7 +165,5 @@ def require() -> tuple[int, ...]:
     version = tuple(int(part or 0) for part in found.groups()) if found else ()
     if version < OLDEST:
         said = done.stdout.decode(errors="replace").strip() or "unknown"
-        raise EnvironmentProblem(
-            f"git is too old: {said}", remedy=f"install git {OLDEST[0]}.{OLDEST[1]} or newer"
-        )
+        raise EnvironmentProblem(f"git is too old: {said}", remedy=f"install git {OLDEST[0]}.{OLDEST[1]} or newer")
     return version

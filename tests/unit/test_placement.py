@@ -1,0 +1,129 @@
+"""Placing hunks: never in doubt, never fuzzy, the same as git where git is right."""
+
+from __future__ import annotations
+
+import difflib
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from patchset.engine.placement import Misplaced, place, split_lines
+from patchset.model.patch import parse
+
+LINES = st.lists(st.sampled_from([b"a\n", b"b\n", b"c\n", b"\n", b"d\r\n"]), max_size=30)
+
+
+def hunks_of(old: list[bytes], new: list[bytes]):  # type: ignore[no-untyped-def]
+    text = [line.decode("latin-1") for line in old], [line.decode("latin-1") for line in new]
+    diff = "".join(difflib.unified_diff(*text, "a/f", "b/f", lineterm="\n"))
+    if not diff:
+        return ()
+    patch, findings = parse(Path("x.patch"), diff.encode("latin-1"))
+    assert findings == []
+    assert patch is not None
+    return patch.changes[0].hunks
+
+
+@given(LINES, LINES)
+def test_a_diff_applied_exactly_gives_the_new_file(old: list[bytes], new: list[bytes]) -> None:
+    assert place(b"".join(old), hunks_of(old, new), exact=True).data == b"".join(new)
+
+
+@settings(max_examples=40, deadline=None)
+@given(LINES, LINES, LINES)
+def test_what_is_placed_by_context_is_what_git_apply_makes(
+    old: list[bytes], new: list[bytes], before: list[bytes]
+) -> None:
+    """On a file that has moved down: we refuse what is in doubt, and otherwise agree with git."""
+    import tempfile
+
+    hunks = hunks_of(old, new)
+    data = b"".join(before + old)
+    try:
+        ours = place(data, hunks, exact=False).data
+    except Misplaced:
+        return
+    if not hunks:
+        return
+    text = "".join(
+        difflib.unified_diff(
+            [line.decode("latin-1") for line in old], [line.decode("latin-1") for line in new], "a/f", "b/f"
+        )
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "f").write_bytes(data)
+        done = subprocess.run(
+            ["git", "apply", "--whitespace=nowarn", "-"],
+            cwd=folder,
+            input=text.encode("latin-1"),
+            capture_output=True,
+            check=False,
+        )
+        if done.returncode == 0:
+            assert Path(folder, "f").read_bytes() == ours
+
+
+CLASSES = b"""\
+class A:
+    def f(self):
+        x = 1
+        return x
+
+class B:
+    def f(self):
+        x = 1
+        return x
+"""
+SHIFTED = b"""\
+--- a/f
++++ b/f
+@@ -7,3 +7,3 @@ class B:
+     def f(self):
+-        x = 1
++        x = 2
+         return x
+"""
+
+
+def test_a_hunk_that_fits_in_two_places_is_refused() -> None:
+    """The wrong-class trap: `git apply` and `patch` take the nearest and say that all is well."""
+    patch, _ = parse(Path("x.patch"), SHIFTED)
+    assert patch is not None
+    hunks = patch.changes[0].hunks
+    assert b"class B:\n    def f(self):\n        x = 2" in place(CLASSES, hunks, exact=False).data
+    with pytest.raises(Misplaced, match="2 other places: 3, 8"):
+        place(b"# a line more\n" + CLASSES, hunks, exact=False)
+
+
+def test_exact_takes_no_other_line() -> None:
+    patch, _ = parse(Path("x.patch"), b"--- a/f\n+++ b/f\n@@ -2 +2 @@\n-b\n+B\n")
+    assert patch is not None
+    hunks = patch.changes[0].hunks
+    assert place(b"a\nb\n", hunks, exact=True).data == b"a\nB\n"
+    with pytest.raises(Misplaced, match="line 2 should be 'b': found 'x'"):
+        place(b"a\nx\nb\n", hunks, exact=True)
+    moved = place(b"a\nx\nb\n", hunks, exact=False)
+    assert (moved.data, moved.offsets) == (b"a\nx\nB\n", (1,))
+
+
+def test_line_ends_are_named() -> None:
+    patch, _ = parse(Path("x.patch"), b"--- a/f\n+++ b/f\n@@ -1 +1 @@\n-b\n+B\n")
+    assert patch is not None
+    with pytest.raises(Misplaced, match="CRLF line ends"):
+        place(b"b\r\n", patch.changes[0].hunks, exact=False)
+
+
+def test_lines_without_context_need_a_proof() -> None:
+    patch, _ = parse(Path("x.patch"), b"--- a/f\n+++ b/f\n@@ -1,0 +2 @@\n+B\n")
+    assert patch is not None
+    assert place(b"a\nc\n", patch.changes[0].hunks, exact=True).data == b"a\nB\nc\n"
+    with pytest.raises(Misplaced, match="without context"):
+        place(b"a\nc\n", patch.changes[0].hunks, exact=False)
+
+
+@given(st.binary(max_size=200))
+def test_splitting_loses_nothing(data: bytes) -> None:
+    assert b"".join(split_lines(data)) == data

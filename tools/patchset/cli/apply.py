@@ -1,0 +1,97 @@
+"""`patchset apply` and `patchset unapply`."""
+
+from __future__ import annotations
+
+import click
+
+from patchset.cli.main import Context, common
+from patchset.model.project import load
+from patchset.workflow.apply import Report, apply_series, unapply_series
+
+
+@click.command("apply")
+@click.option(
+    "--source",
+    type=click.Choice(["auto", "submodule", "archive"]),
+    default="auto",
+    show_default=True,
+    help="Where a base comes from: its git host, or the registry's archive. auto takes what is here, then "
+    "the submodule if its host answers, else the archive.",
+)
+@click.option("--offline", is_flag=True, help="Ask no network: take what is here or in the cache.")
+@common(
+    """  patchset apply
+  patchset apply vllm --source archive
+  patchset apply modelopt@0.40.0"""
+)
+@click.pass_obj
+def apply_command(context: Context, specs: tuple[str, ...], source: str, offline: bool, as_json: bool) -> int:
+    """Bring extern/ to the patched trees, one commit a patch.
+
+    Components are taken at their pinned base where none is named. A second run does nothing. Whatever would
+    cost work of yours is refused, and then nothing is changed.
+    """
+    from patchset.cli.console import Terminal
+
+    project = load(context.find_root())
+    reports = [
+        apply_series(project, component, base, source, Terminal(), offline=offline)  # type: ignore[arg-type]
+        for component, base in project.select(specs)
+    ]
+    _print(reports, as_json)
+    return 0
+
+
+@click.command("unapply")
+@common(
+    """  patchset unapply
+  patchset unapply vllm"""
+)
+@click.pass_obj
+def unapply_command(context: Context, specs: tuple[str, ...], as_json: bool) -> int:
+    """Bring extern/ back to the bases' trees, as they were before apply."""
+    project = load(context.find_root())
+    reports = [unapply_series(project, component, base) for component, base in project.select(specs)]
+    _print(reports, as_json)
+    return 0
+
+
+def _print(reports: list[Report], as_json: bool) -> None:
+    if as_json:
+        from patchset.cli.console import print_json
+
+        print_json([report.as_json() for report in reports])
+        return
+    for report in reports:
+        _print_one(report)
+
+
+def _print_one(report: Report) -> None:
+    title = f"{report.component} {report.base}".strip()
+    done = [patch for patch in report.patches if patch.commit]
+    count = f"{len(done)} patch{'es' if len(done) != 1 else ''}"
+    if report.outcome == "unchanged":
+        # The common case, and the quick one: plain text, without loading what draws tables.
+        what = f"{count} applied already" if report.patches else "no patch is applied"
+        click.echo(f"{title}: {what}, nothing to do ({report.source}, {report.path})")
+        return
+    if report.outcome == "unapplied":
+        click.echo(f"{title}: back at the base {report.commit[:12]} ({report.source}, {report.path})")
+        return
+    from patchset.cli.console import console, escape
+
+    out = console()
+    out.print(f"[bold]{escape(title)}[/]: {count} on {report.source} ({escape(report.why)}), {escape(report.path)}")
+    for patch in report.patches:
+        if patch.commit is None:
+            out.print(f"  [yellow]outside[/]  {escape(patch.name)}: not in the archive: {', '.join(patch.outside)}")
+            continue
+        out.print(f"  [green]{patch.commit[:10]}[/] {escape(patch.name)}{_remark(patch.placement)}")
+        if patch.outside:
+            out.print(f"             [yellow]in part outside the archive:[/] {', '.join(patch.outside)}")
+    if report.tree:
+        out.print(f"  tree {report.tree}, branch {(report.branch or '').removeprefix('refs/heads/')}")
+
+
+def _remark(placement: str) -> str:
+    return "" if placement == "exact" else " [dim](placed by context: it names no blobs)[/]"

@@ -1,0 +1,168 @@
+"""The `patchset` command: global options, lazily loaded commands, and errors as exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from patchset import __version__
+from patchset.errors import PatchsetError
+
+# name -> module of patchset.cli with a click command of that name; loaded when it is run, so that start-up
+# pays for one command only. The text is the command's line in `--help`.
+COMMANDS = {
+    "apply": ("apply", "Bring extern/ to the patched trees."),
+    "unapply": ("apply", "Bring extern/ back to the bases' trees."),
+    "status": ("status", "Tell what is applied, and what apply would do."),
+    "list": ("status", "List components, bases and patches."),
+    "show": ("status", "Show one patch: why it exists, where it stands, what it touches."),
+    "lint": ("series", "Check every series, patch and TOML file; name all problems at once."),
+    "record": ("series", "Write a series' trees into its base.toml."),
+    "build": ("build", "Build the patched wheels."),
+    "verify": ("build", "Prove a wheel, or what is installed, against its series."),
+    "completion": ("completion", "Print the shell's completion script."),
+}
+
+
+@dataclass
+class Context:
+    """What every command gets: the root that was asked for, or None to look for it from here upwards."""
+
+    root: Path | None
+
+    def find_root(self) -> Path:
+        from patchset.model.project import find_root
+
+        return self.root.resolve() if self.root is not None else find_root(Path.cwd())
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module only when that command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"patchset.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[click.shell_completion.CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        found = [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
+
+
+EPILOG = """\b
+Examples:
+  patchset apply                  both components, at their pinned bases
+  patchset status --json          for a program
+  patchset build vllm@v0.30.0     one wheel, into dist/
+  patchset verify dist/*.whl      are they what the series makes?
+
+Exit codes are listed in docs/exit-codes.md."""
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EPILOG,
+)
+@click.option(
+    "--root",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The project: a folder with patches/ in it. Default: the nearest one from here upwards.",
+)
+@click.version_option(__version__, prog_name="patchset")
+@click.pass_context
+def group(ctx: click.Context, root: Path | None) -> None:
+    """Apply versioned patch series to pinned upstreams, build wheels, and prove every step by hash."""
+    ctx.obj = Context(root)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        result = group.main(args=arguments, prog_name="patchset", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        sys.stderr.write("interrupted: nothing is half done, run it again\n")
+        return 130
+    except PatchsetError as error:
+        _show(error, "--json" in arguments)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`); there is nobody left to tell.
+        sys.stderr.close()
+        return 141
+    return result if isinstance(result, int) else 0
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main())
+
+
+def _show(error: PatchsetError, as_json: bool) -> None:
+    from patchset.cli.console import console, escape, print_json
+
+    if as_json:
+        print_json(error.as_json())
+        return
+    out = console(stderr=True)
+    out.print(f"[bold red]error:[/] {escape(error.message)}")
+    for line in error.details:
+        out.print("  " + escape(line).replace("\n", "\n  "))
+    if error.remedy:
+        out.print(f"[bold]remedy:[/] {escape(error.remedy)}")
+
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def common(epilog: str, *, specs: bool = True) -> Decorator:
+    """Give a command what all of them have: its examples, `--json`, and the names of components."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        function = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")(function)
+        if specs:
+            argument = click.argument("specs", nargs=-1, metavar="[COMPONENT[@BASE]]...", shell_complete=complete_specs)
+            function = argument(function)
+        function.__doc__ = f"{inspect.cleandoc(function.__doc__ or '')}\n\n\b\nExamples:\n{epilog}"
+        return function
+
+    return decorate
+
+
+def complete_specs(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Complete COMPONENT and COMPONENT@BASE from the project that the shell stands in."""
+    from patchset.model.project import read
+
+    root = ctx.find_root()
+    context = root.obj if isinstance(root.obj, Context) else Context(root.params.get("root"))
+    try:
+        project, _ = read(context.find_root())
+    except PatchsetError:
+        return []
+    names = [item.name for item in project.components]
+    names += [f"{item.name}@{base.name}" for item in project.components for base in item.bases if base.name]
+    return [name for name in names if name.startswith(incomplete)]

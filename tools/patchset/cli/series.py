@@ -1,0 +1,68 @@
+"""`patchset lint` and `patchset record`."""
+
+from __future__ import annotations
+
+import click
+
+from patchset.cli.main import Context, common
+from patchset.errors import SeriesError
+from patchset.model.project import load
+
+
+@click.command("lint")
+@common("  patchset lint\n  patchset lint --json", specs=False)
+@click.pass_obj
+def lint_command(context: Context, as_json: bool) -> int:
+    """Check every series, patch and TOML file; name all problems at once, with file, line and key.
+
+    Exit code 3 if there is a problem.
+    """
+    from patchset.cli.console import console, escape, print_json
+    from patchset.workflow.lint import lint
+
+    count, findings = lint(context.find_root())
+    if as_json:
+        print_json({"patches": count, "findings": [finding.as_json() for finding in findings]})
+        return SeriesError.exit_code if findings else 0
+    out = console()
+    for finding in findings:
+        out.print(escape(finding.render()))
+    verdict = f"[red]{len(findings)} problem{'s' if len(findings) != 1 else ''}[/]" if findings else "[green]good[/]"
+    out.print(f"{count} patch{'es' if count != 1 else ''} checked: {verdict}")
+    return SeriesError.exit_code if findings else 0
+
+
+@click.command("record")
+@click.option(
+    "--source",
+    type=click.Choice(["auto", "submodule", "archive"]),
+    default="auto",
+    show_default=True,
+    help="Whose trees to record; auto takes every source that is here, or the first that can be had.",
+)
+@click.option("--offline", is_flag=True, help="Ask no network.")
+@common(
+    """  patchset record vllm
+  patchset record modelopt@0.46.0 --source submodule"""
+)
+@click.pass_obj
+def record_command(context: Context, specs: tuple[str, ...], source: str, offline: bool, as_json: bool) -> int:
+    """Compute a series and write its trees into base.toml, after a patch was added, changed or dropped.
+
+    From then on every apply proves its result against them.
+    """
+    from patchset.cli.console import Terminal, print_json
+    from patchset.workflow.record import record
+
+    project = load(context.find_root())
+    done = []
+    for component, base in project.select(specs):
+        done += record(project, component, base, source, Terminal(), offline=offline)  # type: ignore[arg-type]
+    if as_json:
+        print_json([item.as_json() for item in done])
+        return 0
+    for item in done:
+        what = "recorded" if item.changed else "recorded already"
+        click.echo(f"{item.component} {item.base} ({item.source}): {what}")
+        click.echo(f"  tree         {item.tree}\n  patched tree {item.patched_tree}")
+    return 0

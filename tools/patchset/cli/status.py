@@ -1,0 +1,170 @@
+"""`patchset status`, `patchset list` and `patchset show`."""
+
+from __future__ import annotations
+
+import click
+
+from patchset.cli.main import Context, common
+from patchset.errors import UsageError
+from patchset.model.component import Base, Component
+from patchset.model.project import load
+from patchset.model.series import Series, source_only, status_of
+from patchset.model.trailers import trailers
+from patchset.workflow.apply import read_series
+from patchset.workflow.status import Status, status
+
+
+@click.command("status")
+@common(
+    """  patchset status
+  patchset status vllm --json"""
+)
+@click.pass_obj
+def status_command(context: Context, specs: tuple[str, ...], as_json: bool) -> int:
+    """Tell which base and patches are in extern/, whether the tree is the recorded one, what apply would do.
+
+    Changes nothing and asks no network. Exit code 0 whatever the answer.
+    """
+    project = load(context.find_root())
+    found = [status(project, component, base) for component, base in project.select(specs)]
+    if as_json:
+        from patchset.cli.console import print_json
+
+        print_json([item.as_json() for item in found])
+        return 0
+    for item in found:
+        _print_status(item)
+    return 0
+
+
+_COLOURS = {"applied": "green", "not applied": "dim", "outside": "yellow"}
+
+
+def _print_status(item: Status) -> None:
+    from patchset.cli.console import console, escape
+
+    out = console()
+    out.print(f"[bold]{escape(f'{item.component} {item.base}'.strip())}[/]  {escape(item.path)}")
+    if item.applied_base is not None and item.applied_base != item.base:
+        out.print(f"  [yellow]holds {escape(item.applied_base)}[/]")
+    if item.head:
+        branch = (item.branch or "detached").removeprefix("refs/heads/")
+        out.print(f"  source   {item.source or 'not known'}, base {(item.base_commit or '?')[:12]}")
+        out.print(f"  head     {item.head[:12]} ({escape(branch)})")
+    for patch in item.patches:
+        colour = _COLOURS.get(patch.state, "yellow")
+        where = f": {', '.join(patch.outside)}" if patch.outside else ""
+        out.print(f"  [{colour}]{patch.state:<12}[/] {escape(patch.name + where)}")
+    if item.tree:
+        verdict = {True: "[green]as recorded[/]", False: "[red]not the recorded one[/]", None: ""}
+        out.print(f"  tree     {item.tree} {verdict[item.tree_is_recorded]}".rstrip())
+    if item.local:
+        shown = ", ".join(item.local[:5]) + (f" and {len(item.local) - 5} more" if len(item.local) > 5 else "")
+        out.print(f"  yours    {escape(shown)}")
+    out.print(f"  apply    would {escape(item.would)}")
+    if item.refused:
+        out.print(f"           [red]{escape(str(item.refused['message']))}[/]")
+        details = item.refused["details"]
+        for line in details if isinstance(details, list) else []:
+            out.print("           " + escape(str(line)).replace("\n", "\n           "))
+        if item.refused["remedy"]:
+            out.print(f"           remedy: {escape(str(item.refused['remedy']))}")
+
+
+@click.command("list")
+@click.option("--all", "everything", is_flag=True, help="Every base, not just the pinned ones.")
+@common(
+    """  patchset list
+  patchset list vllm --all"""
+)
+@click.pass_obj
+def list_command(context: Context, specs: tuple[str, ...], everything: bool, as_json: bool) -> int:
+    """List components, their bases and the patches of each series, in order."""
+    from patchset.cli.console import escape, print_json, table
+
+    project = load(context.find_root())
+    chosen: list[tuple[Component, Base]] = []
+    for component, base in project.select(specs):
+        chosen += [(component, item) for item in component.bases] if everything else [(component, base)]
+    rows, values = [], []
+    for component, base in chosen:
+        series = read_series(component, base)
+        pinned = base.name == component.pinned
+        patches = [_patch_json(series, name) for name in (patch.name for patch in series.patches)]
+        values.append({"component": component.name, "base": base.name, "pinned": pinned, "patches": patches})
+        for number, patch in enumerate(patches):
+            title = f"{component.name} {base.name}{' (pinned)' if pinned else ''}" if number == 0 else ""
+            rows.append((escape(title), *(escape(str(patch[key])) for key in ("name", "upstream_status", "files"))))
+        if not patches:
+            rows.append((escape(f"{component.name} {base.name}"), "[dim]no patches[/]", "", ""))
+    if as_json:
+        print_json(values)
+    else:
+        table("", ("series", "patch", "upstream", "files"), rows)
+    return 0
+
+
+def _patch_json(series: Series, name: str) -> dict[str, object]:
+    patch = next(item for item in series.patches if item.name == name)
+    found = status_of(patch)
+    return {
+        "name": patch.name,
+        "subject": _subject(patch.header),
+        "sha256": patch.sha256,
+        "upstream_status": found.status if found else "unknown",
+        "upstream_reason": found.reason if found else "",
+        "source_only": source_only(patch),
+        "files": len(patch.touched),
+        "touches": list(patch.touched),
+        "trailers": [{"key": item.key, "value": item.value} for item in trailers(patch.header)],
+    }
+
+
+def _subject(header: str) -> str:
+    import re
+
+    match = re.search(r"^Subject: (.*(?:\n[ \t].*)*)", header, re.MULTILINE)
+    return re.sub(r"^(?:\[[^\]]*\]\s*)+", "", " ".join(match[1].split())) if match else ""
+
+
+@click.command("show")
+@click.argument("patch")
+@click.argument("spec", required=False, metavar="[COMPONENT[@BASE]]")
+@common(
+    """  patchset show int8-cutlass-capability
+  patchset show local-coco-captions modelopt@0.46.0 --json""",
+    specs=False,
+)
+@click.pass_obj
+def show_command(context: Context, patch: str, spec: str | None, as_json: bool) -> int:
+    """Show one patch: why it exists, where it stands upstream, what it touches."""
+    project = load(context.find_root())
+    wanted = patch.removesuffix(".patch")
+    known: list[str] = []
+    for component, base in project.select((spec,) if spec else ()):
+        series = read_series(component, base)
+        for item in series.patches:
+            known.append(item.name)
+            if item.name != wanted:
+                continue
+            if as_json:
+                from patchset.cli.console import print_json
+
+                print_json({"component": component.name, "base": base.name, **_patch_json(series, wanted)})
+            elif _colour():
+                from rich.syntax import Syntax
+
+                from patchset.cli.console import console
+
+                console().print(Syntax(item.data.decode("utf-8", "replace"), "diff", background_color="default"))
+            else:
+                click.echo(item.data.decode("utf-8", "replace"), nl=False)
+            return 0
+    raise UsageError(f"there is no patch {wanted!r}", remedy=f"known patches: {', '.join(known) or 'none'}")
+
+
+def _colour() -> bool:
+    import os
+    import sys
+
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ

@@ -1,0 +1,43 @@
+"""How long work tells of itself; the command line shows it, a library caller may ignore it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+
+class Task(Protocol):
+    """One piece of work that is under way."""
+
+    def update(self, done: int, total: int | None = None) -> None:
+        """Tell how much is done, in the task's unit, and of how much if that is known."""
+
+
+class Reporter(Protocol):
+    """Where work tells of itself."""
+
+    def note(self, text: str) -> None:
+        """Say one thing that the user should know now."""
+
+    def task(self, title: str, total: int | None = None, unit: str = "") -> _Manager:
+        """Open a task; `unit` is `bytes` for sizes."""
+
+
+class _Manager(Protocol):
+    def __enter__(self) -> Task: ...
+    def __exit__(self, *error: object) -> bool | None: ...
+
+
+class Quiet:
+    """A reporter that shows nothing."""
+
+    def note(self, text: str) -> None: ...
+
+    @contextmanager
+    def task(self, title: str, total: int | None = None, unit: str = "") -> Iterator[Task]:
+        yield _Nothing()
+
+
+class _Nothing:
+    def update(self, done: int, total: int | None = None) -> None: ...

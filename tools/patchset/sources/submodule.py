@@ -1,0 +1,121 @@
+"""A base from its git host: the submodule is registered, and just the one commit is fetched."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from patchset.errors import SourceUnavailable
+from patchset.progress import Reporter
+from patchset.store.git import Git, environment
+
+if TYPE_CHECKING:
+    from git.remote import RemoteProgress
+
+    from patchset.progress import Task
+
+# A host that has not answered by then is taken as out of reach, and the archive is used.
+ANSWER_SECONDS = 6
+
+
+def answers(url: str) -> str | None:
+    """Return None if the git host of `url` answers within seconds, or why it does not."""
+    command = ["git", "ls-remote", "--quiet", "--", url, "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, env=environment(), timeout=ANSWER_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return f"no answer within {ANSWER_SECONDS} seconds"
+    said = done.stderr.decode(errors="replace").strip().splitlines()
+    return None if done.returncode == 0 else (said[-1] if said else f"git ls-remote ended with {done.returncode}")
+
+
+def registered_url(root: Path, path: str) -> str | None:
+    """Return the URL of the submodule at `path`, or None where `.gitmodules` has none."""
+    # GitPython takes a tenth of a second to import: only where a submodule is really asked for.
+    from git import Repo
+    from git.exc import InvalidGitRepositoryError
+
+    try:
+        repo = Repo(root)
+    except InvalidGitRepositoryError:
+        return None
+    with repo:
+        return next((str(item.url) for item in repo.submodules if item.path == path), None)
+
+
+def recorded_commit(root: Path, path: str) -> str | None:
+    """Return the commit that the superproject records for the submodule at `path`, or None."""
+    from git import Repo
+    from git.exc import InvalidGitRepositoryError
+
+    try:
+        repo = Repo(root)
+    except InvalidGitRepositoryError:
+        return None
+    with repo:
+        return next((str(item.hexsha) for item in repo.submodules if item.path == path), None)
+
+
+def register(root: Path, path: str, git: Git, url: str) -> None:
+    """Initialise the submodule at `path`, as `git submodule init` does, and set its remote."""
+    from git import Repo
+    from git.exc import InvalidGitRepositoryError
+
+    git.run("config", "remote.origin.url", url)
+    git.run("config", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*")
+    try:
+        repo = Repo(root)
+    except InvalidGitRepositoryError:
+        return
+    with repo:
+        if any(item.path == path for item in repo.submodules):
+            repo.git.submodule("init", "--quiet", "--", path)
+
+
+def fetch(git: Git, url: str, commit: str, reporter: Reporter, title: str) -> None:
+    """Fetch one commit, without history, into the component's repository.
+
+    Raises:
+        SourceUnavailable: the host does not answer, or does not have the commit.
+    """
+    from git import Repo
+    from git.exc import GitCommandError
+
+    with Repo(git.gitdir) as repo, reporter.task(f"fetch {title}", None, "objects") as task:
+        env = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+        with repo.git.custom_environment(**env):
+            try:
+                repo.remote("origin").fetch(
+                    f"{commit}:refs/patchset/commit/{commit}",
+                    progress=_progress(task),
+                    depth=1,
+                    no_tags=True,
+                    no_recurse_submodules=True,
+                )
+            except GitCommandError as error:
+                said = tuple(line for line in str(error.stderr).splitlines() if line.strip())[-4:]
+                raise SourceUnavailable(
+                    f"{url} did not give {title} ({commit})",
+                    details=said,
+                    remedy="check the network, or use --source archive",
+                ) from None
+    if git.tree_of(commit) is None:
+        raise SourceUnavailable(f"{url} did not give commit {commit}", remedy="use --source archive")
+
+
+def _progress(task: Task) -> RemoteProgress:
+    from git.remote import RemoteProgress
+
+    class Show(RemoteProgress):
+        def update(
+            self,
+            op_code: int,
+            cur_count: str | float,
+            max_count: str | float | None = None,
+            message: str = "",
+        ) -> None:
+            if op_code & self.RECEIVING:
+                task.update(int(float(cur_count)), int(float(max_count)) if max_count else None)
+
+    return Show()

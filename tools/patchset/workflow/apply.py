@@ -1,0 +1,295 @@
+"""`apply` and `unapply`: `extern/` gets the patched tree, or the base's back, in one step."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from patchset.errors import LocalChanges, SourceUnavailable
+from patchset.model.component import Base, Component
+from patchset.model.finding import refuse
+from patchset.model.project import Project
+from patchset.model.series import Series, load
+from patchset.progress import Reporter
+from patchset.sources.acquire import Acquired, Mode, acquire, present
+from patchset.store.git import require
+from patchset.store.objects import diff
+from patchset.workflow.compute import base_of, compute
+from patchset.worktree import journal, lock, switch
+from patchset.worktree.location import Location, locate
+from patchset.worktree.state import AppliedPatch, State, head, stats
+from patchset.worktree.state import load as load_state
+
+Outcome = Literal["applied", "unchanged", "unapplied"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a command did to one component; `why` tells why its source was chosen."""
+
+    component: str
+    base: str
+    outcome: Outcome
+    source: str
+    why: str
+    path: str
+    branch: str | None
+    commit: str
+    tree: str
+    patches: tuple[AppliedPatch, ...]
+
+    def as_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def read_series(component: Component, base: Base) -> Series:
+    """Read a series, refusing it with all that is wrong with its `series` file.
+
+    Raises:
+        SeriesError: an entry is missing, doubled, outside the folder, or a patch is not listed.
+    """
+    series, findings = load(component, base)
+    refuse(findings, f"{component.name}@{base.name}" if base.name else component.name)
+    assert series is not None
+    return series
+
+
+def branch_of(base: Base) -> str:
+    return f"refs/heads/patchset/{base.name or 'series'}"
+
+
+def is_applied(location: Location, series: Series, mode: Mode = "auto") -> State | None:
+    """Return the state if the work tree holds just this series, judged by looks alone: no git is run."""
+    if not location.populated or (location.private / journal.NAME).exists():
+        return None
+    state = load_state(location.state_file)
+    if state is None or state.digest != series.digest or state.tip == state.base_commit:
+        return None
+    if mode not in ("auto", state.source):
+        return None
+    if head(location.gitdir) != (branch_of(series.base), state.tip):
+        return None
+    return state if stats(location.work_tree, state.stats) == state.stats else None
+
+
+def apply_series(
+    project: Project,
+    component: Component,
+    base: Base,
+    mode: Mode,
+    reporter: Reporter,
+    *,
+    offline: bool = False,
+) -> Report:
+    """Bring a component's work tree to the patched tree of `base`; nothing is touched if it is there.
+
+    Raises:
+        PatchsetError: anything that stands against it; the work tree is as it was.
+    """
+    series = read_series(component, base)
+    location = locate(project.root, component)
+    if state := is_applied(location, series, mode):
+        return _report(series, "unchanged", state)
+    require()
+    with lock.hold(location.lock_file, component.name):
+        location = _recovered(locate(project.root, component))
+        source = _source(project.root, location, series, mode, reporter, offline)
+        made = compute(location, series, source)
+        state = State(
+            base=base.name,
+            source=source.kind,
+            digest=series.digest,
+            base_commit=source.commit,
+            tip=made.tip,
+            tree=made.tree,
+            patches=made.patches,
+            stats=dict.fromkeys(diff(location.git, source.commit, made.tip)),
+        )
+        branch = branch_of(base)
+        message = f"apply {series.title}"
+        if not location.populated:
+            _refuse_foreign_branch(location, branch)
+            location = switch.populate(location, made.tip, branch, state, message)
+        else:
+            before = current(location)
+            refuse_foreign(location, project.root, component, before, source.commit, base)
+            state = replace(state, branch=_home(location, before, source.commit))
+            switch.switch(location, before, made.tip, branch, state, message)
+        return _report(series, "applied", state, source.why)
+
+
+def unapply_series(project: Project, component: Component, base: Base) -> Report:
+    """Bring a component's work tree back to the base's tree.
+
+    Raises:
+        LocalChanges: the user's work is in the way; nothing was changed.
+    """
+    require()
+    series = read_series(component, base)
+    location = locate(project.root, component)
+    if not location.populated:
+        raise LocalChanges(
+            f"{component.path} is empty: nothing is applied",
+            remedy=f"run `patchset apply {component.name}` first",
+        )
+    with lock.hold(location.lock_file, component.name):
+        location = _recovered(location)
+        before = current(location)
+        state = load_state(location.state_file)
+        if state is not None and before[1] == state.base_commit:
+            return _report(series, "unchanged", replace(state, tip=state.base_commit, patches=()))
+        if state is None or before[1] != state.tip:
+            source = present(location.git, base)
+            if source is not None and before[1] == source.commit:
+                tree = location.git.tree_of(source.commit) or ""
+                bare = State(base.name, source.kind, "", source.commit, source.commit, tree, (), None)
+                return _report(series, "unchanged", bare)
+            _refuse_foreign_head(location, project.root, component, before, source.commit if source else "")
+        if state is None:
+            raise LocalChanges(
+                f"{component.path} was not patched by this tool",
+                remedy=f"run `patchset status {component.name}`",
+            )
+        home = state.branch
+        if home is not None and location.git.resolve(home) != state.base_commit:
+            home = None
+        # What was applied stays in the state's digest no more; the base is what the work tree holds now.
+        tree = location.git.tree_of(state.base_commit) or ""
+        bare = replace(state, tip=state.base_commit, tree=tree, patches=(), digest="", stats={})
+        stale = (before[0], state.tip) if before[0] and before[0].startswith("refs/heads/patchset/") else None
+        message = f"unapply {component.name}@{state.base}"
+        switch.switch(location, before, state.base_commit, home, bare, message, stale=stale)
+        return _report(series, "unapplied", bare)
+
+
+def current(location: Location) -> tuple[str | None, str]:
+    """Return HEAD as (branch's full name or None, commit).
+
+    Raises:
+        LocalChanges: HEAD has no commit yet.
+    """
+    branch, commit = head(location.gitdir)
+    if commit is None:
+        commit = location.git.resolve("HEAD")
+        code, out, _ = location.git.attempt("symbolic-ref", "--quiet", "HEAD")
+        branch = out.decode().strip() if code == 0 else None
+    if commit is None:
+        raise LocalChanges(f"{location.work_tree} has no commit yet", remedy="commit the upstream tree first")
+    return branch, commit
+
+
+def ours(location: Location) -> set[str]:
+    """Return every commit that the tool itself has put into the component's repository."""
+    out = location.git.run("for-each-ref", "--format=%(objectname)", "refs/patchset/")
+    return set(out.decode().split())
+
+
+def _recovered(location: Location) -> Location:
+    if location.populated:
+        journal.recover(location.git, location.private, switch.stage_folder(location))
+    return location
+
+
+def _source(root: Path, location: Location, series: Series, mode: Mode, reporter: Reporter, offline: bool) -> Acquired:
+    base = series.base
+    if base.recorded:
+        return acquire(root, series.component, base, location.git, mode, reporter, offline=offline)
+    if not location.populated:
+        raise SourceUnavailable(
+            f"{series.title} records no base, and {series.component.path} is empty",
+            remedy="put the upstream tree there (a git work tree), or write base.toml",
+        )
+    return worktree_source(location, series)
+
+
+def worktree_source(location: Location, series: Series) -> Acquired:
+    """Return the base of a series that records none: what the work tree held before the tool came."""
+    _, commit = current(location)
+    state = load_state(location.state_file)
+    if state is not None and commit == state.tip:
+        commit = state.base_commit
+    else:
+        commit = base_of(location, commit) or commit
+    why = "base.toml records none: the work tree's HEAD is the base"
+    return Acquired("worktree", commit, why, (), None, None)
+
+
+def _home(location: Location, before: tuple[str | None, str], base_commit: str) -> str | None:
+    """The branch to return to when the series is taken away again: the user's, if it is at the base."""
+    branch, commit = before
+    if branch is not None and branch.startswith("refs/heads/patchset/"):
+        state = load_state(location.state_file)
+        return state.branch if state is not None else None
+    return branch if commit == base_commit else None
+
+
+def refuse_foreign(
+    location: Location,
+    root: Path,
+    component: Component,
+    before: tuple[str | None, str],
+    base_commit: str,
+    base: Base,
+) -> None:
+    """Raise `LocalChanges` if HEAD, or a branch of our name, holds commits that the tool did not make."""
+    _refuse_foreign_head(location, root, component, before, base_commit)
+    _refuse_foreign_branch(location, branch_of(base))
+
+
+def _refuse_foreign_head(
+    location: Location, root: Path, component: Component, before: tuple[str | None, str], base_commit: str
+) -> None:
+    branch, commit = before
+    state = load_state(location.state_file)
+    known = {base_commit, *(base.commit for base in component.bases)} | ours(location)
+    if state is not None:
+        known |= {state.tip, state.base_commit}
+    if commit in known:
+        return
+    from patchset.sources.submodule import recorded_commit
+
+    if commit == recorded_commit(root, component.path):
+        return
+    tip = state.tip if state is not None else base_commit
+    code, out, _ = location.git.attempt("log", "--format=%h %s", "-n", "20", f"{tip}..{commit}")
+    mine = tuple(out.decode(errors="replace").splitlines()) if code == 0 else ()
+    name = (branch or "a detached HEAD").removeprefix("refs/heads/")
+    what = f"{len(mine)} commit{'s' if len(mine) != 1 else ''} of yours" if mine else f"commit {commit[:12]}"
+    raise LocalChanges(
+        f"{location.work_tree} has {what} on {name}",
+        details=mine,
+        remedy=f"keep them (git -C {component.path} branch my-work), then "
+        f"git -C {component.path} checkout --detach {tip[:12]}, and run again",
+    )
+
+
+def _refuse_foreign_branch(location: Location, branch: str) -> None:
+    """A branch of our name that holds commits of the user's must not be moved."""
+    if not (location.gitdir / "HEAD").exists():
+        return
+    commit = location.git.resolve(branch)
+    state = load_state(location.state_file)
+    if commit is None or commit in ours(location) or (state is not None and commit == state.tip):
+        return
+    short = branch.removeprefix("refs/heads/")
+    raise LocalChanges(
+        f"the branch {short} in {location.work_tree} has commits of yours",
+        remedy=f"rename it (git branch -m {short} my-work), then run again",
+    )
+
+
+def _report(series: Series, outcome: Outcome, state: State, why: str = "") -> Report:
+    applied = outcome != "unapplied" and state.tip != state.base_commit
+    return Report(
+        component=series.component.name,
+        base=state.base,
+        outcome=outcome,
+        source=state.source,
+        why=why,
+        path=series.component.path,
+        branch=branch_of(series.base) if applied else state.branch,
+        commit=state.tip,
+        tree=state.tree,
+        patches=state.patches,
+    )

@@ -1,0 +1,192 @@
+"""`status`: what is there, and what `apply` would do, without changing anything."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from patchset.errors import PatchsetError
+from patchset.model.component import Base, Component
+from patchset.model.project import Project
+from patchset.model.series import Series
+from patchset.sources.acquire import Acquired, present
+from patchset.store.git import Git, require
+from patchset.store.objects import diff
+from patchset.workflow import apply as applying
+from patchset.workflow.compute import compute
+from patchset.worktree import journal, switch
+from patchset.worktree.location import Location, locate
+from patchset.worktree.state import State
+from patchset.worktree.state import load as load_state
+
+
+@dataclass(frozen=True)
+class PatchStatus:
+    """`state` is applied, not applied, or outside (the source does not have its files)."""
+
+    name: str
+    state: str
+    commit: str | None
+    outside: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Status:
+    """The answer for one component.
+
+    `tree` is HEAD's tree and `recorded_tree` the one that base.toml records for it (None where it records
+    none, or nothing is applied); `local` are paths with work of the user's; `would` is what `apply` would do,
+    in words, and `refused` the error that it would end with, or None.
+    """
+
+    component: str
+    base: str
+    path: str
+    populated: bool
+    source: str | None
+    applied_base: str | None
+    head: str | None
+    branch: str | None
+    base_commit: str | None
+    patches: tuple[PatchStatus, ...]
+    tree: str | None
+    recorded_tree: str | None
+    tree_is_recorded: bool | None
+    interrupted: bool
+    local: tuple[str, ...]
+    would: str
+    refused: dict[str, object] | None
+
+    def as_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def status(project: Project, component: Component, base: Base) -> Status:
+    """Tell what is applied to a component, and what `apply` would do with `base`.
+
+    Raises:
+        EnvironmentProblem: git is missing or too old.
+    """
+    require()
+    would, refused = "", None
+    series: Series | None = None
+    try:
+        series = applying.read_series(component, base)
+        location = locate(project.root, component)
+    except PatchsetError as error:
+        return _unknown(component, base, error)
+    state = load_state(location.state_file) if location.populated else None
+    interrupted = (location.private / journal.NAME).exists()
+    branch = commit = tree = None
+    local: tuple[str, ...] = ()
+    try:
+        if location.populated:
+            branch, commit = applying.current(location)
+            tree = location.git.tree_of(commit)
+            local = _local(location)
+        would = _would(project, location, series, interrupted)
+    except PatchsetError as error:
+        would, refused = "refuse", error.as_json()
+    applied = state is not None and commit == state.tip and state.tip != state.base_commit
+    recorded = _recorded(component, state) if applied else None
+    return Status(
+        component=component.name,
+        base=base.name,
+        path=component.path,
+        populated=location.populated,
+        source=state.source if state else None,
+        applied_base=state.base if state and applied else None,
+        head=commit,
+        branch=branch,
+        base_commit=state.base_commit if state else base.commit,
+        patches=_patches(series, state if applied else None),
+        tree=tree,
+        recorded_tree=recorded,
+        tree_is_recorded=None if recorded is None else tree == recorded,
+        interrupted=interrupted,
+        local=local,
+        would=would,
+        refused=refused,
+    )
+
+
+def _unknown(component: Component, base: Base, error: PatchsetError) -> Status:
+    return Status(
+        component=component.name,
+        base=base.name,
+        path=component.path,
+        populated=False,
+        source=None,
+        applied_base=None,
+        head=None,
+        branch=None,
+        base_commit=base.commit,
+        patches=(),
+        tree=None,
+        recorded_tree=None,
+        tree_is_recorded=None,
+        interrupted=False,
+        local=(),
+        would="refuse",
+        refused=error.as_json(),
+    )
+
+
+def _patches(series: Series, state: State | None) -> tuple[PatchStatus, ...]:
+    known = {patch.name: patch for patch in state.patches} if state else {}
+    names = [entry.name.rsplit("/", 1)[-1].rsplit(".", 1)[0] for entry in series.entries]
+    found = []
+    for name in names:
+        patch = known.pop(name, None)
+        if patch is None:
+            found.append(PatchStatus(name, "not applied", None, ()))
+        else:
+            where = "outside" if patch.commit is None else "applied"
+            found.append(PatchStatus(name, where, patch.commit, patch.outside))
+    found += [PatchStatus(name, "applied, no longer listed", patch.commit, ()) for name, patch in known.items()]
+    return tuple(found)
+
+
+def _recorded(component: Component, state: State | None) -> str | None:
+    base = component.base(state.base) if state else None
+    if base is None or state is None:
+        return None
+    if state.source == "archive":
+        return base.archive.patched_tree if base.archive else None
+    return base.patched_tree
+
+
+def _local(location: Location) -> tuple[str, ...]:
+    git = Git(location.gitdir, location.work_tree)
+    out = git.run("status", "--porcelain", "-z", "--untracked-files=normal", "--no-renames")
+    return tuple(record[3:].decode("utf-8", errors="surrogateescape") for record in out.split(b"\0") if len(record) > 3)
+
+
+def _would(project: Project, location: Location, series: Series, interrupted: bool) -> str:
+    count = len(series.entries)
+    patches = f"{count} patch{'es' if count != 1 else ''}"
+    if interrupted:
+        return "finish the change that was interrupted, then see"
+    if not location.populated:
+        found = present(location.git, series.base) if (location.gitdir / "HEAD").exists() else None
+        where = f"from the {found.kind}" if found else "from the submodule if its host answers, else the archive"
+        return f"populate {series.component.path} {where}, and apply {patches}"
+    if applying.is_applied(location, series):
+        return "nothing"
+    source = _source_here(project, location, series)
+    if source is None:
+        return f"fetch {series.base.name} and apply {patches}"
+    made = compute(location, series, source)
+    before = applying.current(location)
+    applying.refuse_foreign(location, project.root, series.component, before, source.commit, series.base)
+    if before[1] == made.tip and before[0] == applying.branch_of(series.base):
+        return "nothing to the files; note their state"
+    changes = diff(location.git, before[1], made.tip)
+    switch.refuse_under_way(location)
+    switch.refuse_local(location, changes)
+    return f"apply {patches}, changing {len(changes)} file{'s' if len(changes) != 1 else ''}"
+
+
+def _source_here(project: Project, location: Location, series: Series) -> Acquired | None:
+    if series.base.recorded:
+        return present(location.git, series.base)
+    return applying.worktree_source(location, series)
