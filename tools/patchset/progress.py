@@ -20,11 +20,13 @@ class Reporter(Protocol):
     def note(self, text: str) -> None:
         """Say one thing that the user should know now."""
 
-    def task(self, title: str, total: int | None = None, unit: str = "") -> _Manager:
+    def task(self, title: str, total: int | None = None, unit: str = "") -> Manager:
         """Open a task; `unit` is `bytes` for sizes."""
 
 
-class _Manager(Protocol):
+class Manager(Protocol):
+    """A context in which a task is open."""
+
     def __enter__(self) -> Task: ...
     def __exit__(self, *error: object) -> bool | None: ...
 

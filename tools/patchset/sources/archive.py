@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 from patchset.errors import IntegrityError
-from patchset.model.component import Archive
-from patchset.progress import Reporter
+from patchset.model.component import Archive, Wheel
+from patchset.progress import Reporter, Task
 from patchset.store.git import Git
 from patchset.store.objects import Signature, import_files
 
@@ -22,7 +23,7 @@ def ref(archive: Archive) -> str:
     return f"refs/patchset/archive/{archive.sha256}"
 
 
-def download(archive: Archive, reporter: Reporter, offline: bool = False) -> Path:
+def download(archive: Archive | Wheel, reporter: Reporter, offline: bool = False) -> Path:
     """Return the verified archive from the user's cache, fetching it if it is not there.
 
     Raises:
@@ -30,8 +31,34 @@ def download(archive: Archive, reporter: Reporter, offline: bool = False) -> Pat
     """
     from patchset.sources import cache
 
-    with reporter.task(f"download {archive.filename}", None, "bytes") as task:
-        return cache.fetch(archive.project, archive.filename, archive.sha256, task.update, offline=offline)
+    with ExitStack() as stack:
+        show = _Show(reporter, stack)
+        return cache.fetch(archive.project, archive.filename, archive.sha256, show, offline=offline)
+
+
+class _Show:
+    """The downloader's progress as a task of the reporter, opened when the first byte is expected."""
+
+    def __init__(self, reporter: Reporter, stack: ExitStack) -> None:
+        self._reporter = reporter
+        self._stack = stack
+        self._task: Task | None = None
+        self._done = 0
+        self._total: int | None = None
+
+    def start(self, filename: str, total: int | None, done: int) -> None:
+        self._done, self._total = done, total
+        if self._task is None:
+            self._task = self._stack.enter_context(self._reporter.task(f"download {filename}", total, "bytes"))
+        self.advance(0)
+
+    def advance(self, count: int) -> None:
+        self._done += count
+        if self._task is not None:
+            self._task.update(self._done, self._total)
+
+    def note(self, message: str) -> None:
+        self._reporter.note(message)
 
 
 def import_archive(git: Git, archive: Archive, file: Path, reporter: Reporter) -> str:
