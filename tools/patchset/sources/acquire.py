@@ -71,11 +71,11 @@ def acquire(
     if mode != "archive":
         url = submodule.registered_url(root, component.path) or component.url
         if base.commit is None:
-            refused.append("submodule: base.toml records no commit")
+            refused.append("base.toml records no commit")
         elif url is None:
             refused.append(f"submodule: neither .gitmodules nor component.toml names a URL for {component.path}")
         elif offline:
-            refused.append("submodule: not asked (--offline)")
+            refused.append("the git host is not asked (--offline)")
         else:
             why_not = submodule.answers(url)
             if why_not is None:
@@ -83,10 +83,10 @@ def acquire(
                 submodule.register(root, component.path, git, url)
                 submodule.fetch(git, url, base.commit, reporter, label)
                 return _from_submodule(base, "its host answers")
-            refused.append(f"submodule: {url}: {why_not}")
+            refused.append(f"{url} does not answer: {why_not}")
     if mode != "submodule":
         if base.archive is None:
-            refused.append("archive: base.toml records none")
+            refused.append("base.toml records no archive")
         else:
             if refused:
                 reporter.note(f"{label}: {refused[0]}; taking the archive {base.archive.filename}")

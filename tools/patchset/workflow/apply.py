@@ -64,7 +64,7 @@ def is_applied(location: Location, series: Series, mode: Mode = "auto") -> State
     if not location.populated or (location.private / journal.NAME).exists():
         return None
     state = load_state(location.state_file)
-    if state is None or state.digest != series.digest or state.tip == state.base_commit:
+    if state is None or state.digest != series.digest:
         return None
     if mode not in ("auto", state.source):
         return None
