@@ -73,7 +73,7 @@ def acquire(
         if base.commit is None:
             refused.append("base.toml records no commit")
         elif url is None:
-            refused.append(f"submodule: neither .gitmodules nor component.toml names a URL for {component.path}")
+            refused.append(f"neither .gitmodules nor component.toml names a URL for {component.path}")
         elif offline:
             refused.append("the git host is not asked (--offline)")
         else:

@@ -27,7 +27,10 @@ def answers(url: str) -> str | None:
     except subprocess.TimeoutExpired:
         return f"no answer within {ANSWER_SECONDS} seconds"
     said = done.stderr.decode(errors="replace").strip().splitlines()
-    return None if done.returncode == 0 else (said[-1] if said else f"git ls-remote ended with {done.returncode}")
+    if done.returncode == 0:
+        return None
+    # Git's words, without the URL that the caller names anyway.
+    return said[-1].rpartition("': ")[2] if said else f"git ls-remote ended with {done.returncode}"
 
 
 def registered_url(root: Path, path: str) -> str | None:

@@ -61,7 +61,7 @@ def branch_of(base: Base) -> str:
 
 def is_applied(location: Location, series: Series, mode: Mode = "auto") -> State | None:
     """Return the state if the work tree holds just this series, judged by looks alone: no git is run."""
-    if not location.populated or (location.private / journal.NAME).exists():
+    if not location.populated or journal.left_over(location.private, switch.stage_folder(location)):
         return None
     state = load_state(location.state_file)
     if state is None or state.digest != series.digest:
@@ -94,6 +94,8 @@ def apply_series(
     require()
     with lock.hold(location.lock_file, component.name):
         location = _recovered(locate(project.root, component))
+        if state := is_applied(location, series, mode):
+            return _report(series, "unchanged", state)
         source = _source(project.root, location, series, mode, reporter, offline)
         made = compute(location, series, source)
         state = State(

@@ -87,6 +87,11 @@ def recover(git: Git, private: Path, stage: Path) -> bool:
     return found
 
 
+def left_over(private: Path, stage: Path) -> bool:
+    """Whether a run that was stopped left anything that `recover` has to see to."""
+    return (private / NAME).exists() or stage.exists()
+
+
 def clean(private: Path, stage: Path) -> None:
     """Remove what was staged."""
     (private / "index-lock").unlink(missing_ok=True)
