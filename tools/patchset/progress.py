@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 
@@ -20,15 +20,8 @@ class Reporter(Protocol):
     def note(self, text: str) -> None:
         """Say one thing that the user should know now."""
 
-    def task(self, title: str, total: int | None = None, unit: str = "") -> Manager:
+    def task(self, title: str, total: int | None = None, unit: str = "") -> AbstractContextManager[Task]:
         """Open a task; `unit` is `bytes` for sizes."""
-
-
-class Manager(Protocol):
-    """A context in which a task is open."""
-
-    def __enter__(self) -> Task: ...
-    def __exit__(self, *error: object) -> bool | None: ...
 
 
 class Quiet:

@@ -6,6 +6,7 @@ import click
 
 from patchset.cli.main import Context, common
 from patchset.model.project import load
+from patchset.sources.acquire import Mode
 from patchset.workflow.apply import Report, apply_series, unapply_series
 
 
@@ -25,7 +26,7 @@ from patchset.workflow.apply import Report, apply_series, unapply_series
   patchset apply modelopt@0.40.0"""
 )
 @click.pass_obj
-def apply_command(context: Context, specs: tuple[str, ...], source: str, offline: bool, as_json: bool) -> int:
+def apply_command(context: Context, specs: tuple[str, ...], source: Mode, offline: bool, as_json: bool) -> int:
     """Bring extern/ to the patched trees, one commit a patch.
 
     Components are taken at their pinned base where none is named. A second run does nothing. Whatever would
@@ -35,7 +36,7 @@ def apply_command(context: Context, specs: tuple[str, ...], source: str, offline
 
     project = load(context.find_root())
     reports = [
-        apply_series(project, component, base, source, Terminal(), offline=offline)  # type: ignore[arg-type]
+        apply_series(project, component, base, source, Terminal(), offline=offline)
         for component, base in project.select(specs)
     ]
     _print(reports, as_json)

@@ -7,6 +7,7 @@ import click
 from patchset.cli.main import Context, common
 from patchset.errors import SeriesError
 from patchset.model.project import load
+from patchset.sources.acquire import Mode
 
 
 @click.command("lint")
@@ -46,7 +47,7 @@ def lint_command(context: Context, as_json: bool) -> int:
   patchset record modelopt@0.46.0 --source submodule"""
 )
 @click.pass_obj
-def record_command(context: Context, specs: tuple[str, ...], source: str, offline: bool, as_json: bool) -> int:
+def record_command(context: Context, specs: tuple[str, ...], source: Mode, offline: bool, as_json: bool) -> int:
     """Compute a series and write its trees into base.toml, after a patch was added, changed or dropped.
 
     From then on every apply proves its result against them.
@@ -57,7 +58,7 @@ def record_command(context: Context, specs: tuple[str, ...], source: str, offlin
     project = load(context.find_root())
     done = []
     for component, base in project.select(specs):
-        done += record(project, component, base, source, Terminal(), offline=offline)  # type: ignore[arg-type]
+        done += record(project, component, base, source, Terminal(), offline=offline)
     if as_json:
         print_json([item.as_json() for item in done])
         return 0

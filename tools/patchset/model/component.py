@@ -57,13 +57,20 @@ class Base:
         return self.commit is not None or self.archive is not None
 
 
+# What a source build can ask of the machine.
+NEEDS = ("compiler", "cuda", "memory")
+
+
 @dataclass(frozen=True)
 class Packaging:
     """How the component becomes a wheel.
 
     `packages` are the globs of files that the wheel ships, `compiled` those that decide compiled or generated
     content, `version_file` the file inside the wheel that knows the version, if any. `environment` is set for
-    a source build, with `{version}` replaced; `needs` names what has to be there before it starts.
+    a source build, with `{version}` replaced, and needs `build_files` in the tree. `variants` are what can be
+    built from source, the first by default, each with what has to be there before it starts; the variable
+    `variant_variable` tells upstream's build which one is meant. `job_memory` is what one compile job is taken to
+    need, in GiB.
     """
 
     project: str
@@ -71,8 +78,10 @@ class Packaging:
     compiled: tuple[str, ...]
     version_file: str | None
     environment: tuple[tuple[str, str], ...]
-    needs: tuple[str, ...]
     build_files: tuple[str, ...]
+    variant_variable: str | None
+    variants: tuple[tuple[str, tuple[str, ...]], ...]
+    job_memory: int
 
 
 @dataclass(frozen=True)
@@ -128,6 +137,14 @@ def _at(table: Table, key: str, message: str) -> Finding:
 def _packaging(table: Table) -> Packaging:
     project = table.text("project") or ""
     environment = table.get("environment", "table", required=False)
+    variants = []
+    for item in table.tables("variants"):
+        for name in item.values:
+            needs = item.strings(name)
+            variants.append((name, needs))
+            unknown = [need for need in needs if need not in NEEDS]
+            if unknown:
+                table.findings.append(_at(item, name, f"{name}: {unknown[0]!r} is none of {', '.join(NEEDS)}"))
     packaging = Packaging(
         project=project,
         packages=table.strings("packages"),
@@ -136,8 +153,10 @@ def _packaging(table: Table) -> Packaging:
         environment=tuple((str(key), str(value)) for key, value in environment.items())
         if isinstance(environment, dict)
         else (),
-        needs=table.strings("needs"),
         build_files=table.strings("build-files"),
+        variant_variable=table.text("variant-variable", required=False),
+        variants=tuple(variants),
+        job_memory=table.integer("job-memory"),
     )
     table.finish()
     return packaging

@@ -57,6 +57,15 @@ class Table:
         value = self.get(key, "strings", required=False)
         return tuple(value) if isinstance(value, list) else ()
 
+    def integer(self, key: str) -> int:
+        """Return a whole number above 0, or 0 where there is none."""
+        self.read.add(key)
+        value = self.values.get(key, 0)
+        if not isinstance(value, int) or isinstance(value, bool) or (key in self.values and value < 1):
+            self._add(key, f"{self._dotted(key)} must be a whole number above 0")
+            return 0
+        return value
+
     def tables(self, key: str) -> tuple[Table, ...]:
         """Return the tables of an array of tables, or the one table, named `key`."""
         self.read.add(key)

@@ -1,0 +1,160 @@
+"""`patchset build` and `patchset verify`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from patchset.cli.main import Context, common
+from patchset.errors import UsageError, VerifyFailed
+from patchset.model.project import load
+from patchset.sources.acquire import Mode
+from patchset.workflow.build import Built, Options, Route, build
+from patchset.workflow.verify import Verified, verify_installed, verify_wheel
+
+
+@click.command("build")
+@click.option(
+    "--route",
+    type=click.Choice(["auto", "overlay", "source"]),
+    default="auto",
+    show_default=True,
+    help="overlay grafts the series onto the official wheel, source compiles the patched tree; auto overlays "
+    "unless a patch changes what is compiled.",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where the wheels go.  [default: dist/ of the project]",
+)
+@click.option("--platform", help="The wheel's platform tag, or its end (aarch64).  [default: this machine]")
+@click.option("--variant", help="Which build: cuda or cpu for vLLM; empty from source.  [default: the first]")
+@click.option(
+    "--source",
+    type=click.Choice(["auto", "submodule", "archive"]),
+    default="auto",
+    show_default=True,
+    help="Where a base comes from, as for apply.",
+)
+@click.option("--cuda-arch", help="Source build: TORCH_CUDA_ARCH_LIST, such as 12.0 or 9.0;12.0.")
+@click.option("--jobs", type=click.IntRange(1), help="Source build: compile jobs at once (MAX_JOBS).")
+@click.option("--offline", is_flag=True, help="Ask no network: take what is here or in the cache.")
+@common(
+    """  patchset build
+  patchset build vllm@v0.30.0 --variant cpu
+  patchset build vllm --platform aarch64 --out wheels
+  patchset build vllm --route source --cuda-arch 12.0 --jobs 8"""
+)
+@click.pass_obj
+def build_command(
+    context: Context,
+    specs: tuple[str, ...],
+    route: Route,
+    out: Path | None,
+    platform: str | None,
+    variant: str | None,
+    source: Mode,
+    cuda_arch: str | None,
+    jobs: int | None,
+    offline: bool,
+    as_json: bool,
+) -> int:
+    """Build the patched wheels from the series, whatever extern/ holds at the moment.
+
+    An overlay is the official wheel, its sha256 checked, in which just the files that the series changes are
+    replaced. The version becomes VERSION+patchset.HASH, and the wheel says in itself what it was made of.
+    """
+    from patchset.cli.console import Terminal, print_json
+
+    project = load(context.find_root())
+    options = Options(
+        route=route,
+        out=out if out is not None else project.root / "dist",
+        platform=platform,
+        variant=variant,
+        source=source,
+        offline=offline,
+        cuda_arch=cuda_arch,
+        jobs=jobs,
+    )
+    done = [build(project, component, base, options, Terminal()) for component, base in project.select(specs)]
+    if as_json:
+        print_json([item.as_json() for item in done])
+        return 0
+    for item in done:
+        _print_built(item)
+    return 0
+
+
+def _print_built(item: Built) -> None:
+    from patchset.cli.console import console, escape
+
+    out = console()
+    wheel = Path(item.wheel)
+    shown = wheel.relative_to(Path.cwd()) if wheel.is_relative_to(Path.cwd()) else wheel
+    out.print(f"[bold]{escape(f'{item.component} {item.base}'.strip())}[/]: {item.route} ({escape(item.why)})")
+    out.print(f"  [green]{escape(str(shown))}[/]")
+    out.print(f"  sha256   {item.sha256}")
+    if item.official:
+        count = f"{len(item.changed)} file{'s' if len(item.changed) != 1 else ''} replaced"
+        out.print(f"  made of  {escape(item.official)}, {count}")
+    for name in item.patches:
+        out.print(f"  [green]patch[/]    {escape(name)}")
+    for left in item.left_out:
+        out.print(f"  [yellow]left out[/] {escape(left.name)}: {escape(left.reason)}")
+
+
+@click.command("verify")
+@click.argument("wheels", nargs=-1, type=click.Path(path_type=Path), metavar="[WHEEL]...")
+@click.option("--installed", is_flag=True, help="Prove what is installed in an environment.")
+@click.option(
+    "--python",
+    type=click.Path(path_type=Path),
+    help="The environment's Python, for --installed.  [default: the one that runs this tool]",
+)
+@click.option("--offline", is_flag=True, help="Ask no network: take what is here or in the cache.")
+@common(
+    """  patchset verify dist/*.whl
+  patchset verify --installed --python .venv/bin/python""",
+    specs=False,
+)
+@click.pass_obj
+def verify_command(
+    context: Context, wheels: tuple[Path, ...], installed: bool, python: Path | None, offline: bool, as_json: bool
+) -> int:
+    """Prove wheels, or an environment, against the series: base, patches, and every byte.
+
+    RECORD holds for every file; the patched files are the ones that the series makes; all others are those of
+    the official wheel. Exit code 12 if a proof fails.
+    """
+    from patchset.cli.console import Terminal, print_json
+
+    if not wheels and not installed:
+        raise UsageError("nothing to verify", remedy="name wheels, or ask for --installed")
+    project = load(context.find_root())
+    found = [verify_wheel(project, wheel, Terminal(), offline=offline) for wheel in wheels]
+    if installed:
+        found += verify_installed(project, python or Path(sys.executable), Terminal(), offline=offline)
+    if as_json:
+        print_json([item.as_json() for item in found])
+    else:
+        for item in found:
+            _print_verified(item)
+    return 0 if all(item.good for item in found) else VerifyFailed.exit_code
+
+
+def _print_verified(item: Verified) -> None:
+    from patchset.cli.console import console, escape
+
+    out = console()
+    verdict = "[green]verified[/]" if item.good else "[red]not verified[/]"
+    identity = item.identity
+    out.print(f"[bold]{escape(item.title)}[/]: {verdict} ({identity.route} of {identity.component} {identity.base})")
+    marks = {True: "[green]good[/]   ", False: "[red]wrong[/]  ", None: "[yellow]unknown[/]"}
+    for check in item.checks:
+        detail = escape(check.detail).replace("\n", "\n          ")
+        out.print(f"  {marks[check.good]} {check.name}: {detail}")
+    for left in identity.left_out:
+        out.print(f"  [yellow]left out[/] {escape(left.name)}: {escape(left.reason)}")

@@ -1,0 +1,1 @@
+"""Wheels: grafting a series onto an official wheel, building from source, and proving the result."""

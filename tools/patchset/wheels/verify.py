@@ -1,0 +1,204 @@
+"""Proving a wheel or an environment: RECORD, the patched files, and everything that no patch touches."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from patchset.errors import IntegrityError, VerifyFailed
+from patchset.store.objects import blob_id
+from patchset.wheels import record, sbom
+from patchset.wheels.overlay import Change, wheel_name
+from patchset.wheels.rawzip import Archive
+
+# What installers add to a distribution (packaging specification "Recording installed projects").
+_INSTALLED = ("INSTALLER", "REQUESTED", "direct_url.json", "uv_build.json", "uv_cache.json", "RECORD")
+_STEP = 1 << 20
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Check:
+    """One proof: `good` is None where it could not be made, and `detail` says why."""
+
+    name: str
+    good: bool | None
+    detail: str
+
+    def as_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+class Bundle(Protocol):
+    """A distribution's files, in a wheel or installed."""
+
+    title: str
+    dist_info: str
+
+    def names(self) -> Iterator[str]:
+        """Every file that is there, RECORD or not."""
+
+    def open(self, name: str) -> BinaryIO: ...
+
+    def read(self, name: str) -> bytes: ...
+
+    def may_be_extra(self, name: str) -> bool:
+        """Whether an installer may have put the file there."""
+
+
+class WheelFile:
+    """A wheel file as a bundle.
+
+    Raises:
+        IntegrityError: it is not a wheel, or damaged.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.title = file.name
+        self.dist_info = wheel_name(file.name).dist_info
+        self._archive = Archive(file)
+
+    def names(self) -> Iterator[str]:
+        return (name for name in self._archive.members if not name.endswith("/"))
+
+    def open(self, name: str) -> BinaryIO:
+        return self._archive.open(name)  # type: ignore[return-value]
+
+    def read(self, name: str) -> bytes:
+        return self._archive.read(name)
+
+    def may_be_extra(self, name: str) -> bool:
+        return False
+
+    def close(self) -> None:
+        self._archive.close()
+
+
+class Installed:
+    """An installed distribution as a bundle; `site` is its site-packages folder."""
+
+    def __init__(self, site: Path, dist_info: str) -> None:
+        self.title = f"{dist_info.removesuffix('/').removesuffix('.dist-info')} in {site}"
+        self.dist_info = dist_info
+        self._site = site
+
+    def names(self) -> Iterator[str]:
+        listed = [item.path for item in record.parse(self.read(self.dist_info + "RECORD"), "RECORD")]
+        yield from (name for name in listed if (self._site / name).exists())
+        # A file that nobody listed counts as well: Python would import it.
+        folders = {name.split("/")[0] for name in listed if "/" in name and not name.startswith("..")}
+        known = set(listed)
+        for folder in sorted(folders):
+            for file in sorted((self._site / folder).rglob("*")):
+                name = file.relative_to(self._site).as_posix()
+                if file.is_file() and name not in known:
+                    yield name
+
+    def open(self, name: str) -> BinaryIO:
+        return (self._site / name).open("rb")
+
+    def read(self, name: str) -> bytes:
+        try:
+            return (self._site / name).read_bytes()
+        except OSError as error:
+            raise IntegrityError(f"{self._site / name}: {error.strerror}", remedy="install the wheel again") from error
+
+    def may_be_extra(self, name: str) -> bool:
+        own = name.startswith(self.dist_info) and name.removeprefix(self.dist_info) in _INSTALLED
+        return own or name.endswith(".pyc") or name.startswith("../")
+
+
+def identity(bundle: Bundle) -> sbom.Identity:
+    """Return what a bundle says that it was made of.
+
+    Raises:
+        VerifyFailed: it says nothing: it is not a wheel of ours.
+    """
+    name = bundle.dist_info + sbom.NAME
+    if name not in set(bundle.names()):
+        raise VerifyFailed(
+            f"{bundle.title} was not made by patchset: it has no {name}",
+            remedy="install a wheel that `patchset build` made",
+        )
+    return sbom.parse(bundle.read(name), f"{bundle.title}, {name}")
+
+
+def check_record(bundle: Bundle, progress: Callable[[int, int], None] = lambda done, total: None) -> Check:
+    """See that RECORD lists every file, each with its sha256 and size."""
+    path = bundle.dist_info + "RECORD"
+    rows = {item.path: item for item in record.parse(bundle.read(path), f"{bundle.title}, {path}")}
+    wrong = []
+    there = set(bundle.names())
+    for done, name in enumerate(sorted(there), 1):
+        progress(done, len(there))
+        row = rows.get(name)
+        if row is None:
+            if not bundle.may_be_extra(name):
+                wrong.append(f"{name}: not in RECORD")
+        elif row.digest and _hashed(bundle, name) != (row.digest, row.size):
+            wrong.append(f"{name}: not the bytes that RECORD lists")
+        elif not row.digest and name != path and not bundle.may_be_extra(name):
+            wrong.append(f"{name}: RECORD has no hash for it")
+    wrong += [f"{name}: missing" for name in sorted(rows.keys() - there) if not bundle.may_be_extra(name)]
+    return _check("RECORD", wrong, f"{len(there)} files are as RECORD lists them")
+
+
+def check_files(bundle: Bundle, changes: Mapping[str, Change]) -> Check:
+    """See that the files which the series changes are the ones that it makes."""
+    there = set(bundle.names())
+    wrong = []
+    for path, change in sorted(changes.items()):
+        if change.after is None:
+            if path in there:
+                wrong.append(f"{path}: the series removes it")
+        elif path not in there:
+            wrong.append(f"{path}: missing")
+        elif blob_id(bundle.read(path)) != change.after.blob:
+            wrong.append(f"{path}: not the file that the series makes")
+    return _check("patched files", wrong, f"{len(changes)} files are the ones that the series makes")
+
+
+def check_untouched(bundle: Bundle, official: Path, changed: set[str]) -> Check:
+    """See that everything else is as in the official wheel, by both RECORDs (`check_record` proves ours).
+
+    `changed` are the paths that may differ: those of the series, and the version module.
+    """
+    name = wheel_name(official.name)
+    with Archive(official) as source:
+        path = name.dist_info + "RECORD"
+        theirs = {item.path: item for item in record.parse(source.read(path), f"{official.name}, {path}")}
+    ours = {item.path: item for item in record.parse(bundle.read(bundle.dist_info + "RECORD"), bundle.title)}
+    wrong = []
+    count = 0
+    for path, row in theirs.items():
+        if path in changed or path.startswith((name.dist_info, name.data)):
+            continue
+        count += 1
+        found = ours.pop(path, None)
+        if found is None:
+            wrong.append(f"{path}: missing")
+        elif (found.digest, found.size) != (row.digest, row.size):
+            wrong.append(f"{path}: not the bytes of the official wheel")
+    for path in ours.keys() - changed - theirs.keys():
+        if not path.startswith((bundle.dist_info, bundle.dist_info.replace(".dist-info/", ".data/"))):
+            wrong += [f"{path}: the official wheel does not have it"] if not bundle.may_be_extra(path) else []
+    return _check("untouched files", wrong, f"{count} files are those of {official.name}")
+
+
+def _hashed(bundle: Bundle, name: str) -> tuple[str, str]:
+    digest, size = hashlib.sha256(), 0
+    with bundle.open(name) as stream:
+        while block := stream.read(_STEP):
+            digest.update(block)
+            size += len(block)
+    return record.digest_of(digest.digest()), str(size)
+
+
+def _check(name: str, wrong: list[str], good: str) -> Check:
+    if not wrong:
+        return Check(name, True, good)
+    rest = f"\nand {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+    return Check(name, False, "\n".join(wrong[:_SHOWN]) + rest)

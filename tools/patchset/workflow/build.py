@@ -1,0 +1,248 @@
+"""`build`: a series becomes a wheel, as an overlay of the official one or compiled from the patched tree."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from patchset.errors import BuildRefused, UsageError
+from patchset.model.component import Base, Component, Packaging, Wheel
+from patchset.model.finding import refuse
+from patchset.model.project import Project
+from patchset.model.series import Series
+from patchset.progress import Reporter
+from patchset.sources import archive
+from patchset.sources.acquire import Acquired, Mode, acquire
+from patchset.store.git import require
+from patchset.store.objects import File, blobs, diff
+from patchset.wheels import overlay as overlays
+from patchset.wheels import routes, sbom
+from patchset.wheels.version import patched_version
+from patchset.workflow.apply import read_series
+from patchset.workflow.compute import Computed, compute
+from patchset.worktree import lock
+from patchset.worktree.location import Location, locate
+
+Route = Literal["auto", "overlay", "source"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a build is asked for.
+
+    `platform` and `variant` are None for this machine and the base's first; `cuda_arch` (`12.0` or
+    `9.0;12.0`) and `jobs` are for source builds, None to leave them to the environment.
+    """
+
+    route: Route = "auto"
+    out: Path = Path("dist")
+    platform: str | None = None
+    variant: str | None = None
+    source: Mode = "auto"
+    offline: bool = False
+    cuda_arch: str | None = None
+    jobs: int | None = None
+
+
+@dataclass(frozen=True)
+class Built:
+    """A wheel that was built; `why` tells why this route, `changed` the files of the wheel that differ."""
+
+    component: str
+    base: str
+    route: str
+    why: str
+    wheel: str
+    sha256: str
+    version: str
+    official: str | None
+    tree: str
+    patches: tuple[str, ...]
+    left_out: tuple[sbom.LeftOut, ...]
+    changed: tuple[str, ...]
+
+    def as_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def build(project: Project, component: Component, base: Base, options: Options, reporter: Reporter) -> Built:
+    """Build the wheel of a series.
+
+    Raises:
+        BuildRefused: the asked route cannot make it; names the patch and the other route.
+        BuildFailed: the component's own build system failed.
+        PatchsetError: see `acquire` and `compute`.
+    """
+    require()
+    packaging = component.packaging
+    if packaging is None:
+        raise UsageError(
+            f"{component.name} has no [wheel] table in component.toml",
+            remedy="describe how it becomes a wheel (docs/formats.md)",
+        )
+    series = read_series(component, base)
+    refuse(series.findings, series.title)
+    location = locate(project.root, component)
+    with lock.hold(location.lock_file, component.name):
+        if options.route == "source":
+            return _source(project, location, series, packaging, options, reporter, "asked for")
+        try:
+            selection = routes.for_overlay(series, packaging)
+            wheel = _official(component, base, options)
+        except BuildRefused as error:
+            if options.route == "overlay":
+                raise
+            why = "; ".join((error.message, *error.details))
+            return _source(project, location, series, packaging, options, reporter, why)
+        why = "asked for" if options.route == "overlay" else "no patch changes what is compiled"
+        return _overlay(project, location, series, packaging, options, reporter, why, selection, wheel)
+
+
+def _official(component: Component, base: Base, options: Options) -> Wheel:
+    from packaging.tags import platform_tags
+
+    variant = routes.variant_of(component, base, options.variant)
+    return routes.official_wheel(base, variant, options.platform, tuple(platform_tags()))
+
+
+def patched(
+    project: Project, location: Location, series: Series, source: Mode, offline: bool, reporter: Reporter
+) -> tuple[Acquired, Computed]:
+    """Bring a base into the store and apply a series to it there."""
+    base = acquire(project.root, series.component, series.base, location.git, source, reporter, offline=offline)
+    return base, compute(location, series, base)
+
+
+def without(series: Series, names: set[str]) -> Series:
+    """Return the series less some patches."""
+    if not names:
+        return series
+    kept = [
+        at for at, entry in enumerate(series.entries) if entry.name.rsplit("/", 1)[-1].rsplit(".", 1)[0] not in names
+    ]
+    return replace(
+        series, entries=tuple(series.entries[at] for at in kept), files=tuple(series.files[at] for at in kept)
+    )
+
+
+def overlay_changes(
+    project: Project,
+    location: Location,
+    series: Series,
+    packaging: Packaging,
+    left_out: tuple[sbom.LeftOut, ...],
+    source: Mode,
+    offline: bool,
+    reporter: Reporter,
+) -> tuple[str, Mapping[str, overlays.Change]]:
+    """Return the patched tree of an overlay, and every shipped file that differs from the base.
+
+    A series that leaves source-only patches out has no recorded tree: its blobs prove it.
+    """
+    dropped = {item.name for item in left_out if item.reason == routes.SOURCE_ONLY}
+    base = acquire(project.root, series.component, series.base, location.git, source, reporter, offline=offline)
+    shortened = without(series, dropped)
+    made = compute(location, shortened, replace(base, patched_tree=None) if dropped else base)
+    found = {
+        path: pair
+        for path, pair in diff(location.git, made.base_commit, made.tip).items()
+        if routes.matches(path, packaging.packages)
+    }
+    contents = blobs(location.git, (after.oid for _, after in found.values() if after))
+    return made.tree, {
+        path: overlays.Change(
+            before.oid if before else None,
+            File(after.mode, after.oid, contents[after.oid]) if after else None,
+        )
+        for path, (before, after) in found.items()
+    }
+
+
+def _overlay(
+    project: Project,
+    location: Location,
+    series: Series,
+    packaging: Packaging,
+    options: Options,
+    reporter: Reporter,
+    why: str,
+    selection: routes.Selection,
+    wheel: Wheel,
+) -> Built:
+    tree, changes = overlay_changes(
+        project, location, series, packaging, selection.left_out, options.source, options.offline, reporter
+    )
+    official = archive.download(wheel, reporter, options.offline)
+    name = overlays.wheel_name(wheel.filename)
+    version = patched_version(name.version, series.digest)
+    identity = sbom.identity_of(series, selection.patches, selection.left_out, (wheel.filename, wheel.sha256))
+    document = sbom.document(wheel.project, version, name.version, identity, selection.patches)
+    graft = overlays.Graft(changes, version, document, packaging.version_file)
+    made = overlays.overlay(official, graft, options.out, reporter)
+    return Built(
+        component=series.component.name,
+        base=series.base.name,
+        route="overlay",
+        why=why,
+        wheel=str(made),
+        sha256=_sha256(made),
+        version=version,
+        official=wheel.filename,
+        tree=tree,
+        patches=tuple(patch.name for patch in selection.patches),
+        left_out=selection.left_out,
+        changed=tuple(sorted(changes)),
+    )
+
+
+def _source(
+    project: Project,
+    location: Location,
+    series: Series,
+    packaging: Packaging,
+    options: Options,
+    reporter: Reporter,
+    why: str,
+) -> Built:
+    from patchset.wheels import source
+
+    base, made = patched(project, location, series, options.source, options.offline, reporter)
+    upstream_version = series.base.name.removeprefix("v")
+    version = patched_version(upstream_version, series.digest)
+    job = source.Job(
+        title=series.title,
+        git=location.git,
+        commit=made.tip,
+        kind=base.kind,
+        packaging=packaging,
+        version=version,
+        variant=options.variant,
+        cuda_arch=options.cuda_arch,
+        jobs=options.jobs,
+    )
+    selection = routes.for_source(series, packaging)
+    identity = sbom.identity_of(series, selection.patches, selection.left_out, None)
+    document = sbom.document(packaging.project, version, upstream_version, identity, selection.patches)
+    wheel = source.build(job, document, options.out, reporter)
+    return Built(
+        component=series.component.name,
+        base=series.base.name,
+        route="source",
+        why=why,
+        wheel=str(wheel),
+        sha256=_sha256(wheel),
+        version=version,
+        official=None,
+        tree=made.tree,
+        patches=tuple(patch.name for patch in selection.patches),
+        left_out=selection.left_out,
+        changed=tuple(sorted(diff(location.git, made.base_commit, made.tip))),
+    )
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
