@@ -6,7 +6,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from patchset.model.component import Base, Component
 from patchset.model.finding import Finding
@@ -23,6 +23,10 @@ class Entry:
     name: str
     strip: int
     line: int
+
+    @property
+    def patch_name(self) -> str:
+        return PurePosixPath(self.name).stem
 
 
 @dataclass(frozen=True)

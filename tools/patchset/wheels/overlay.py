@@ -128,6 +128,20 @@ def overlay(official: Path, graft: Graft, out: Path, reporter: Reporter) -> Path
     return target
 
 
+def expected_record(official: Path, graft: Graft) -> tuple[record.Row, ...]:
+    """Return the RECORD that the overlay of `official` has.
+
+    Raises:
+        BuildRefused, IntegrityError: see `overlay`.
+    """
+    name = wheel_name(official.name)
+    with Archive(official) as source:
+        prove(source, graft.changes)
+        removed = {path for path, change in graft.changes.items() if change.after is None}
+        replaced = _replacements(source, name, graft)
+        return tuple(_rows(source, name, name.with_version(graft.version), replaced, removed))
+
+
 def _write(source: Archive, name: WheelName, new: WheelName, graft: Graft, writer: Writer) -> None:
     replaced = _replacements(source, name, graft)
     removed = {path for path, change in graft.changes.items() if change.after is None}

@@ -11,7 +11,7 @@ from typing import BinaryIO, Protocol
 from patchset.errors import IntegrityError, VerifyFailed
 from patchset.store.objects import blob_id
 from patchset.wheels import record, sbom
-from patchset.wheels.overlay import Change, wheel_name
+from patchset.wheels.overlay import Change, Graft, expected_record, wheel_name
 from patchset.wheels.rawzip import Archive
 
 # What installers add to a distribution (packaging specification "Recording installed projects").
@@ -161,31 +161,22 @@ def check_files(bundle: Bundle, changes: Mapping[str, Change]) -> Check:
     return _check("patched files", wrong, f"{len(changes)} files are the ones that the series makes")
 
 
-def check_untouched(bundle: Bundle, official: Path, changed: set[str]) -> Check:
-    """See that everything else is as in the official wheel, by both RECORDs (`check_record` proves ours).
+def check_overlay(bundle: Bundle, official: Path, graft: Graft) -> Check:
+    """See that RECORD is the one that the overlay of the official wheel has; `check_record` proves the rest.
 
-    `changed` are the paths that may differ: those of the series, and the version module.
+    The SBOM is left out: `identity` reads it, and its bytes may differ between releases of what writes it.
     """
-    name = wheel_name(official.name)
-    with Archive(official) as source:
-        path = name.dist_info + "RECORD"
-        theirs = {item.path: item for item in record.parse(source.read(path), f"{official.name}, {path}")}
-    ours = {item.path: item for item in record.parse(bundle.read(bundle.dist_info + "RECORD"), bundle.title)}
-    wrong = []
-    count = 0
-    for path, row in theirs.items():
-        if path in changed or path.startswith((name.dist_info, name.data)):
-            continue
-        count += 1
-        found = ours.pop(path, None)
-        if found is None:
-            wrong.append(f"{path}: missing")
-        elif (found.digest, found.size) != (row.digest, row.size):
-            wrong.append(f"{path}: not the bytes of the official wheel")
-    for path in ours.keys() - changed - theirs.keys():
-        if not path.startswith((bundle.dist_info, bundle.dist_info.replace(".dist-info/", ".data/"))):
-            wrong += [f"{path}: the official wheel does not have it"] if not bundle.may_be_extra(path) else []
-    return _check("untouched files", wrong, f"{count} files are those of {official.name}")
+    own = bundle.dist_info + sbom.NAME
+    wanted = {item.path: item for item in expected_record(official, graft) if item.path != own}
+    path = bundle.dist_info + "RECORD"
+    found = {item.path: item for item in record.parse(bundle.read(path), f"{bundle.title}, {path}") if item.path != own}
+    wrong = [f"{name}: missing" for name in sorted(wanted.keys() - found.keys())]
+    for name in sorted(found):
+        if name not in wanted:
+            wrong += [] if bundle.may_be_extra(name) else [f"{name}: neither upstream's nor the series'"]
+        elif found[name] != wanted[name] and name != path:
+            wrong.append(f"{name}: not the bytes of the official wheel")
+    return _check("other files", wrong, f"{len(wanted) - len(graft.changes)} files are those of {official.name}")
 
 
 def _hashed(bundle: Bundle, name: str) -> tuple[str, str]:

@@ -86,19 +86,43 @@ def build(project: Project, component: Component, base: Base, options: Options, 
     series = read_series(component, base)
     refuse(series.findings, series.title)
     location = locate(project.root, component)
+    get = Get(options.source, options.offline, reporter)
+    job = _Job(project, location, series, packaging, options, get)
     with lock.hold(location.lock_file, component.name):
         if options.route == "source":
-            return _source(project, location, series, packaging, options, reporter, "asked for")
+            return _source(job, "asked for")
         try:
-            selection = routes.for_overlay(series, packaging)
+            routes.for_overlay(series, packaging)
             wheel = _official(component, base, options)
         except BuildRefused as error:
             if options.route == "overlay":
                 raise
-            why = "; ".join((error.message, *error.details))
-            return _source(project, location, series, packaging, options, reporter, why)
-        why = "asked for" if options.route == "overlay" else "no patch changes what is compiled"
-        return _overlay(project, location, series, packaging, options, reporter, why, selection, wheel)
+            return _source(job, "; ".join((error.message, *error.details)))
+        return _overlay(job, wheel, "asked for" if options.route == "overlay" else "no patch changes what is compiled")
+
+
+@dataclass(frozen=True)
+class Get:
+    """How a base is brought into the store."""
+
+    source: Mode
+    offline: bool
+    reporter: Reporter
+
+    def base(self, project: Project, location: Location, series: Series) -> Acquired:
+        return acquire(
+            project.root, series.component, series.base, location.git, self.source, self.reporter, offline=self.offline
+        )
+
+
+@dataclass(frozen=True)
+class _Job:
+    project: Project
+    location: Location
+    series: Series
+    packaging: Packaging
+    options: Options
+    get: Get
 
 
 def _official(component: Component, base: Base, options: Options) -> Wheel:
@@ -108,51 +132,47 @@ def _official(component: Component, base: Base, options: Options) -> Wheel:
     return routes.official_wheel(base, variant, options.platform, tuple(platform_tags()))
 
 
-def patched(
-    project: Project, location: Location, series: Series, source: Mode, offline: bool, reporter: Reporter
-) -> tuple[Acquired, Computed]:
-    """Bring a base into the store and apply a series to it there."""
-    base = acquire(project.root, series.component, series.base, location.git, source, reporter, offline=offline)
-    return base, compute(location, series, base)
+@dataclass(frozen=True)
+class Plan:
+    """An overlay before it is written: the official wheel, what changes in it, and the patched tree."""
+
+    wheel: Wheel
+    graft: overlays.Graft
+    identity: sbom.Identity
+    tree: str
 
 
-def without(series: Series, names: set[str]) -> Series:
-    """Return the series less some patches."""
-    if not names:
-        return series
-    kept = [
-        at for at, entry in enumerate(series.entries) if entry.name.rsplit("/", 1)[-1].rsplit(".", 1)[0] not in names
-    ]
-    return replace(
-        series, entries=tuple(series.entries[at] for at in kept), files=tuple(series.files[at] for at in kept)
-    )
-
-
-def overlay_changes(
-    project: Project,
-    location: Location,
-    series: Series,
-    packaging: Packaging,
-    left_out: tuple[sbom.LeftOut, ...],
-    source: Mode,
-    offline: bool,
-    reporter: Reporter,
-) -> tuple[str, Mapping[str, overlays.Change]]:
-    """Return the patched tree of an overlay, and every shipped file that differs from the base.
+def plan_overlay(
+    project: Project, location: Location, series: Series, packaging: Packaging, wheel: Wheel, get: Get
+) -> Plan:
+    """Work out the overlay of `wheel`; the component's lock is held.
 
     A series that leaves source-only patches out has no recorded tree: its blobs prove it.
+
+    Raises:
+        BuildRefused: a patch changes what is compiled.
     """
-    dropped = {item.name for item in left_out if item.reason == routes.SOURCE_ONLY}
-    base = acquire(project.root, series.component, series.base, location.git, source, reporter, offline=offline)
-    shortened = without(series, dropped)
-    made = compute(location, shortened, replace(base, patched_tree=None) if dropped else base)
+    selection = routes.for_overlay(series, packaging)
+    dropped = {item.name for item in selection.left_out if item.reason == routes.SOURCE_ONLY}
+    base = get.base(project, location, series)
+    made = compute(location, without(series, dropped), replace(base, patched_tree=None) if dropped else base)
+    changes = shipped_changes(location, made, packaging)
+    name = overlays.wheel_name(wheel.filename)
+    version = patched_version(name.version, series.digest)
+    identity = sbom.identity_of(series, selection.patches, selection.left_out, (wheel.filename, wheel.sha256))
+    document = sbom.document(wheel.project, version, name.version, identity, selection.patches)
+    return Plan(wheel, overlays.Graft(changes, version, document, packaging.version_file), identity, made.tree)
+
+
+def shipped_changes(location: Location, made: Computed, packaging: Packaging) -> Mapping[str, overlays.Change]:
+    """Return every shipped file that differs between a base and its patched tree."""
     found = {
         path: pair
         for path, pair in diff(location.git, made.base_commit, made.tip).items()
         if routes.matches(path, packaging.packages)
     }
     contents = blobs(location.git, (after.oid for _, after in found.values() if after))
-    return made.tree, {
+    return {
         path: overlays.Change(
             before.oid if before else None,
             File(after.mode, after.oid, contents[after.oid]) if after else None,
@@ -161,58 +181,45 @@ def overlay_changes(
     }
 
 
-def _overlay(
-    project: Project,
-    location: Location,
-    series: Series,
-    packaging: Packaging,
-    options: Options,
-    reporter: Reporter,
-    why: str,
-    selection: routes.Selection,
-    wheel: Wheel,
-) -> Built:
-    tree, changes = overlay_changes(
-        project, location, series, packaging, selection.left_out, options.source, options.offline, reporter
+def without(series: Series, names: set[str]) -> Series:
+    """Return the series less some patches."""
+    if not names:
+        return series
+    kept = [at for at, entry in enumerate(series.entries) if entry.patch_name not in names]
+    return replace(
+        series, entries=tuple(series.entries[at] for at in kept), files=tuple(series.files[at] for at in kept)
     )
-    official = archive.download(wheel, reporter, options.offline)
-    name = overlays.wheel_name(wheel.filename)
-    version = patched_version(name.version, series.digest)
-    identity = sbom.identity_of(series, selection.patches, selection.left_out, (wheel.filename, wheel.sha256))
-    document = sbom.document(wheel.project, version, name.version, identity, selection.patches)
-    graft = overlays.Graft(changes, version, document, packaging.version_file)
-    made = overlays.overlay(official, graft, options.out, reporter)
+
+
+def _overlay(job: _Job, wheel: Wheel, why: str) -> Built:
+    plan = plan_overlay(job.project, job.location, job.series, job.packaging, wheel, job.get)
+    official = archive.download(wheel, job.get.reporter, job.get.offline)
+    made = overlays.overlay(official, plan.graft, job.options.out, job.get.reporter)
     return Built(
-        component=series.component.name,
-        base=series.base.name,
+        component=job.series.component.name,
+        base=job.series.base.name,
         route="overlay",
         why=why,
         wheel=str(made),
         sha256=_sha256(made),
-        version=version,
+        version=plan.graft.version,
         official=wheel.filename,
-        tree=tree,
-        patches=tuple(patch.name for patch in selection.patches),
-        left_out=selection.left_out,
-        changed=tuple(sorted(changes)),
+        tree=plan.tree,
+        patches=tuple(name for name, _ in plan.identity.patches),
+        left_out=plan.identity.left_out,
+        changed=tuple(sorted(plan.graft.changes)),
     )
 
 
-def _source(
-    project: Project,
-    location: Location,
-    series: Series,
-    packaging: Packaging,
-    options: Options,
-    reporter: Reporter,
-    why: str,
-) -> Built:
+def _source(job: _Job, why: str) -> Built:
     from patchset.wheels import source
 
-    base, made = patched(project, location, series, options.source, options.offline, reporter)
+    series, packaging, options, location = job.series, job.packaging, job.options, job.location
+    base = job.get.base(job.project, location, series)
+    made = compute(location, series, base)
     upstream_version = series.base.name.removeprefix("v")
     version = patched_version(upstream_version, series.digest)
-    job = source.Job(
+    order = source.Job(
         title=series.title,
         git=location.git,
         commit=made.tip,
@@ -226,7 +233,7 @@ def _source(
     selection = routes.for_source(series, packaging)
     identity = sbom.identity_of(series, selection.patches, selection.left_out, None)
     document = sbom.document(packaging.project, version, upstream_version, identity, selection.patches)
-    wheel = source.build(job, document, options.out, reporter)
+    wheel = source.build(order, document, options.out, job.get.reporter)
     return Built(
         component=series.component.name,
         base=series.base.name,

@@ -133,7 +133,7 @@ def _unknown(component: Component, base: Base, error: PatchsetError) -> Status:
 
 def _patches(series: Series, state: State | None) -> tuple[PatchStatus, ...]:
     known = {patch.name: patch for patch in state.patches} if state else {}
-    names = [entry.name.rsplit("/", 1)[-1].rsplit(".", 1)[0] for entry in series.entries]
+    names = [entry.patch_name for entry in series.entries]
     found = []
     for name in names:
         patch = known.pop(name, None)

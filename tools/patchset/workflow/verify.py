@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from patchset.errors import EnvironmentProblem, SourceUnavailable, UsageError, VerifyFailed
-from patchset.model.component import Wheel
+from patchset.model.component import Packaging, Wheel
 from patchset.model.project import Project
 from patchset.model.series import Series
 from patchset.progress import Reporter
@@ -19,9 +19,10 @@ from patchset.wheels import sbom
 from patchset.wheels import verify as proofs
 from patchset.wheels.verify import Bundle, Check
 from patchset.workflow.apply import read_series
-from patchset.workflow.build import overlay_changes
+from patchset.workflow.build import Get, plan_overlay, shipped_changes
+from patchset.workflow.compute import compute
 from patchset.worktree import lock
-from patchset.worktree.location import locate
+from patchset.worktree.location import Location, locate
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def verify_wheel(project: Project, file: Path, reporter: Reporter, *, offline: b
         raise UsageError(f"there is no file {file}", remedy="name a wheel, such as dist/*.whl")
     bundle = proofs.WheelFile(file)
     try:
-        return _verify(project, bundle, reporter, offline)
+        return _verify(project, bundle, Get("auto", offline, reporter))
     finally:
         bundle.close()
 
@@ -72,7 +73,7 @@ def verify_installed(project: Project, python: Path, reporter: Reporter, *, offl
             f"{python} has none of {', '.join(sorted(names))} installed",
             remedy="install the wheels that `patchset build` made, or name another --python",
         )
-    return [_verify(project, bundle, reporter, offline) for bundle in found]
+    return [_verify(project, bundle, Get("auto", offline, reporter)) for bundle in found]
 
 
 _ASK = """
@@ -101,10 +102,10 @@ def _distributions(python: Path, names: set[str]) -> Iterator[Bundle]:
         yield proofs.Installed(Path(site), dist_info)
 
 
-def _verify(project: Project, bundle: Bundle, reporter: Reporter, offline: bool) -> Verified:
+def _verify(project: Project, bundle: Bundle, get: Get) -> Verified:
     require()
     identity = proofs.identity(bundle)
-    with reporter.task(f"verify {bundle.title}", None, "files") as task:
+    with get.reporter.task(f"verify {bundle.title}", None, "files") as task:
         checks = [proofs.check_record(bundle, task.update)]
     found = next((item for item in project.components if item.name == identity.component), None)
     base = found.base(identity.base) if found is not None else None
@@ -118,18 +119,32 @@ def _verify(project: Project, bundle: Bundle, reporter: Reporter, offline: bool)
         wheel = next((item for item in base.wheels if (item.filename, item.sha256) == identity.official), None)
         detail = f"{identity.official[0]}, sha256 {identity.official[1]}"
         checks.append(Check("official wheel", wheel is not None, detail if wheel else f"not in base.toml: {detail}"))
-    if checks[-1].good and series.digest == identity.series:
+    if all(check.good for check in checks[1:]):
         location = locate(project.root, found)
         with lock.hold(location.lock_file, found.name):
-            left_out = identity.left_out if wheel is not None else ()
-            _, changes = overlay_changes(
-                project, location, series, found.packaging, left_out, "auto", offline, reporter
-            )
-        checks.append(proofs.check_files(bundle, changes))
-        if wheel is not None:
-            changed = set(changes) | ({found.packaging.version_file} if found.packaging.version_file else set())
-            checks.append(_untouched(bundle, wheel, changed, reporter, offline))
+            checks += _files(project, location, series, found.packaging, wheel, bundle, get)
     return Verified(bundle.title, identity, tuple(checks))
+
+
+def _files(
+    project: Project,
+    location: Location,
+    series: Series,
+    packaging: Packaging,
+    wheel: Wheel | None,
+    bundle: Bundle,
+    get: Get,
+) -> list[Check]:
+    if wheel is None:
+        made = compute(location, series, get.base(project, location, series))
+        return [proofs.check_files(bundle, shipped_changes(location, made, packaging))]
+    plan = plan_overlay(project, location, series, packaging, wheel, get)
+    patched = proofs.check_files(bundle, plan.graft.changes)
+    try:
+        official = archive.download(wheel, get.reporter, get.offline)
+    except SourceUnavailable as error:
+        return [patched, Check("other files", None, f"not compared with {wheel.filename}: {error.message}")]
+    return [patched, proofs.check_overlay(bundle, official, plan.graft)]
 
 
 def _series(series: Series, identity: sbom.Identity) -> Check:
@@ -143,11 +158,3 @@ def _series(series: Series, identity: sbom.Identity) -> Check:
     wrong += [f"{name}: not in the series here" for name in theirs if name not in here]
     wrong += [f"{name}: not in the wheel" for name in here if name not in theirs and name not in dropped]
     return Check("series", False, "\n".join(wrong or ["another base commit, or another order of the patches"]))
-
-
-def _untouched(bundle: Bundle, wheel: Wheel, changed: set[str], reporter: Reporter, offline: bool) -> Check:
-    try:
-        official = archive.download(wheel, reporter, offline)
-    except SourceUnavailable as error:
-        return Check("untouched files", None, f"not compared with {wheel.filename}: {error.message}")
-    return proofs.check_untouched(bundle, official, changed)
