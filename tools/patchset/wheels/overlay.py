@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -124,7 +125,8 @@ def overlay(official: Path, graft: Graft, out: Path, reporter: Reporter) -> Path
                 f"{error.filename or out}: {error.strerror}", remedy="free some space, or name another folder (--out)"
             ) from error
         finally:
-            partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
     return target
 
 

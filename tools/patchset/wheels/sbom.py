@@ -85,13 +85,13 @@ def document(project: str, version: str, upstream_version: str, identity: Identi
 
     `patches` are those that `identity` names, in its order.
     """
-    from cyclonedx.model import AttachedText, HashType, Property
+    from cyclonedx.model import AttachedText, HashAlgorithm, HashType, Property
     from cyclonedx.model.bom import Bom, BomMetaData
     from cyclonedx.model.component import Component, ComponentType, Diff, Patch, PatchClassification, Pedigree
     from cyclonedx.output.json import JsonV1Dot6
     from packageurl import PackageURL
 
-    hashes = [HashType.from_composite_str(f"sha256:{identity.official[1]}")] if identity.official else []
+    hashes = [HashType(alg=HashAlgorithm.SHA_256, content=identity.official[1])] if identity.official else []
     ancestor = Component(
         name=project,
         version=upstream_version,
