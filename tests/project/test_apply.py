@@ -350,3 +350,15 @@ def test_record_keeps_comments(root: Root, run: Run) -> None:
 
 
 WHEEL = f'variant = "x"\nplatform = "any"\nproject = "foo"\nfile = "foo.whl"\nsha256 = "{"0" * 64}"\n'
+
+
+def test_lint_finds_a_submodule_that_records_another_commit(root: Root, run: Run) -> None:
+    git(root.path, "init", "-q")
+    (root.path / "patches/foo/component.toml").write_text('pinned = "1.0"\n')
+    run("--root", root.path, "apply")
+    git(root.path, "add", "-A")
+    result = run("--root", root.path, "lint")
+    assert result.code == 3
+    assert f"extern/foo: the submodule records {root.head}, the pinned base 1.0 is {root.base}" in result.out
+    git(root.path, "update-index", "--cacheinfo", f"160000,{root.base},extern/foo")
+    assert "the submodule records" not in run("--root", root.path, "lint").out

@@ -83,28 +83,34 @@ def fetch(git: Git, url: str, commit: str, reporter: Reporter, title: str) -> No
         SourceUnavailable: the host does not answer, or does not have the commit.
     """
     from git import Repo
+    from git.cmd import handle_process_output
     from git.exc import GitCommandError
+    from git.util import finalize_process
 
+    said: list[str] = []
     with Repo(git.gitdir) as repo, reporter.task(f"fetch {title}", None, "objects") as task:
-        env = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
-        with repo.git.custom_environment(**env):
+        progress = _progress(task)
+        with repo.git.custom_environment(GIT_TERMINAL_PROMPT="0", LC_ALL="C"):
+            # Not Remote.fetch(): it cannot read git's report of a ref that is fetched by its object id.
+            process = repo.git.fetch(
+                "--depth=1",
+                "--no-tags",
+                "--no-recurse-submodules",
+                "--progress",
+                "origin",
+                f"{commit}:refs/patchset/commit/{commit}",
+                as_process=True,
+            )
             try:
-                repo.remote("origin").fetch(
-                    f"{commit}:refs/patchset/commit/{commit}",
-                    progress=_progress(task),
-                    depth=1,
-                    no_tags=True,
-                    no_recurse_submodules=True,
-                )
-            except GitCommandError as error:
-                said = tuple(line for line in str(error.stderr).splitlines() if line.strip())[-4:]
-                raise SourceUnavailable(
-                    f"{url} did not give {title} ({commit})",
-                    details=said,
-                    remedy="check the network, or use --source archive",
-                ) from None
-    if git.tree_of(commit) is None:
-        raise SourceUnavailable(f"{url} did not give commit {commit}", remedy="use --source archive")
+                handle_process_output(process, None, progress.new_message_handler(), finalize_process)
+            except GitCommandError:
+                said = [line for line in progress.error_lines if line.strip()][-4:]
+    if said or git.tree_of(commit) is None:
+        raise SourceUnavailable(
+            f"{url} did not give {title} ({commit})",
+            details=tuple(said),
+            remedy="check the network, or use --source archive",
+        )
 
 
 def _progress(task: Task) -> RemoteProgress:

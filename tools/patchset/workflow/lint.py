@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from patchset.model.finding import Finding
-from patchset.model.project import read
+from patchset.model.project import Project, read
 from patchset.model.series import load
 from patchset.model.trailers import lint_trailers
+from patchset.store.git import Git
+from patchset.worktree.location import superproject_gitdir
 
 
 def lint(root: Path) -> tuple[int, list[Finding]]:
@@ -17,6 +19,7 @@ def lint(root: Path) -> tuple[int, list[Finding]]:
         UsageError: `root` is no project.
     """
     project, findings = read(root)
+    findings += _gitlinks(project)
     count = 0
     for component in project.components:
         for base in component.bases:
@@ -32,6 +35,34 @@ def lint(root: Path) -> tuple[int, list[Finding]]:
                     message = "names no full blob ids: export it with `git format-patch --full-index`"
                     findings.append(Finding(patch.file, message))
     return count, [_relative(root, finding) for finding in findings]
+
+
+def _gitlinks(project: Project) -> list[Finding]:
+    """The commits that the superproject records for the submodules must be those of the pinned bases.
+
+    `git add -A` stages what stands in `extern/`, the patched commit too, and nobody else has that one.
+    """
+    gitdir = superproject_gitdir(project.root)
+    wanted = {}
+    for component in project.components:
+        base = component.base(component.pinned) if component.pinned is not None else None
+        if base is not None and base.commit is not None:
+            wanted[component.path] = (base.name, base.commit)
+    if gitdir is None or not wanted:
+        return []
+    findings = []
+    index = Git(gitdir, project.root).run("ls-files", "-z", "--stage", "--", *wanted)
+    for record in index.decode("utf-8", errors="surrogateescape").split("\0"):
+        head, _, path = record.partition("\t")
+        if not head.startswith("160000 ") or path not in wanted:
+            continue
+        found = head.split()[1]
+        name, commit = wanted[path]
+        if found != commit:
+            remedy = f"git update-index --cacheinfo 160000,{commit},{path}"
+            message = f"the submodule records {found}, the pinned base {name} is {commit}: {remedy}"
+            findings.append(Finding(project.root / path, message))
+    return findings
 
 
 def _relative(root: Path, finding: Finding) -> Finding:
