@@ -1,0 +1,114 @@
+"""The upstreams' real code, unpatched and patched, run by an interpreter that has what they import."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from patchset.model.project import load
+from patchset.progress import Quiet
+from patchset.sources import archive
+from patchset.sources.acquire import Acquired
+from patchset.store.git import Git
+from patchset.workflow.apply import read_series
+from patchset.workflow.compute import compute
+from patchset.worktree.location import Location
+
+ROOT = Path(__file__).parents[2]
+Which = Literal["base", "patched"]
+
+# A distribution's metadata as upstream's own `importlib.metadata.version()` wants to find it.
+_METADATA = "Metadata-Version: 2.4\nName: {name}\nVersion: {version}\n"
+
+
+@dataclass(frozen=True)
+class Trees:
+    """One component's base, checked out twice: as upstream has it, and with the series."""
+
+    base: Path
+    patched: Path
+
+    def __getitem__(self, which: Which) -> Path:
+        return self.base if which == "base" else self.patched
+
+
+@pytest.fixture(scope="session")
+def trees(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Trees]:
+    """Return a function that gives a component's trees (`modelopt@0.46.0`), made from its archive."""
+
+    @cache
+    def make(spec: str) -> Trees:
+        ((component, base),) = load(ROOT).select((spec,))
+        assert base.archive is not None
+        folder = tmp_path_factory.mktemp(spec.replace("@", "-"))
+        git = Git(folder / "store.git")
+        git.init()
+        commit = archive.import_archive(git, base.archive, archive.download(base.archive, Quiet()), Quiet())
+        location = Location(component.name, folder / "none", git.gitdir, folder, False)
+        recorded = base.archive
+        source = Acquired("archive", commit, "", recorded.covers, recorded.tree, recorded.patched_tree)
+        made = compute(location, read_series(component, base), source)
+        checkouts = []
+        for name, tip in (("base", commit), ("patched", made.tip)):
+            tree = folder / name
+            tree.mkdir()
+            Git(git.gitdir, tree).run("read-tree", "--reset", "-u", tip, env={"GIT_INDEX_FILE": str(folder / "index")})
+            info = tree / f"{base.archive.project.replace('-', '_')}-{base.name.removeprefix('v')}.dist-info"
+            # vLLM asks for its own distribution to choose a platform: without one it takes none, as is wanted here.
+            if component.name == "modelopt":
+                info.mkdir()
+                metadata = _METADATA.format(name=base.archive.project, version=base.name)
+                (info / "METADATA").write_text(metadata)
+            checkouts.append(tree)
+        return Trees(*checkouts)
+
+    return make
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a script said: `value` is what it gave to `answer()`, `err` its standard error."""
+
+    value: Any
+    err: str
+
+
+Ask = Callable[..., Answer]
+
+_PRELUDE = """
+import json, sys
+def answer(value):
+    with open(sys.argv[1], "w") as stream:
+        json.dump(value, stream)
+"""
+
+
+@pytest.fixture(scope="session")
+def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
+    """Return a function that runs a script with a tree of an upstream on its path, in the series environment."""
+    python = os.environ.get("PATCHSET_SERIES_PYTHON")
+    if python is None:
+        pytest.skip("PATCHSET_SERIES_PYTHON names no interpreter; `nox -s tests` makes one")
+
+    def run(tree: Path, script: str, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Answer:
+        out = tmp_path_factory.mktemp("answer") / "answer.json"
+        done = subprocess.run(
+            [python, "-c", _PRELUDE + script, str(out)],
+            env={**os.environ, "PYTHONPATH": str(tree), "HF_HUB_OFFLINE": "1", **(env or {})},
+            cwd=cwd or out.parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
+        return Answer(json.loads(out.read_text()), done.stderr + done.stdout)
+
+    return run

@@ -1,0 +1,76 @@
+"""Which int8 kernel vLLM chooses, by compute capability; on a machine with or without a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from ..conftest import Answer, Ask, Trees, Which
+
+pytestmark = pytest.mark.slow
+
+# The platform's own answers are set, since a machine without a GPU has none; what is asked is upstream's code.
+CHOOSE = """
+from vllm.platforms import current_platform
+import vllm.model_executor.kernels.linear as linear
+import vllm.model_executor.kernels.linear.scaled_mm.cutlass as cutlass
+from vllm.platforms.interface import DeviceCapability, PlatformEnum
+
+class Gpu:
+    _enum = PlatformEnum.CUDA
+    capability = None
+    def is_cuda(self): return True
+    def is_cuda_alike(self): return True
+    def is_xpu(self): return False
+    def get_device_capability(self, device_id=0): return self.capability
+gpu = Gpu()
+import vllm.model_executor.kernels.linear.scaled_mm.triton as triton
+for module in (linear, cutlass, triton):
+    module.current_platform = gpu
+config = linear.Int8ScaledMMLinearLayerConfig(is_static_input_scheme=True, is_channelwise=True, input_symmetric=True)
+
+def choose(capability, argument):
+    gpu.capability = DeviceCapability(*capability) if capability else None
+    number = capability[0] * 10 + capability[1] if argument and capability else None
+    try:
+        kernel = linear.choose_scaled_mm_linear_kernel(
+            config, linear._POSSIBLE_INT8_KERNELS, number, quantization="int8")
+    except ValueError as error:
+        return str(error)
+    return kernel.__name__
+gpus = [(7, 5), (8, 0), (8, 9), (9, 0), (10, 0), (10, 3), (12, 0), (12, 1)]
+supported = cutlass.CutlassInt8ScaledMMLinearKernel.is_supported
+answer({
+    "asked": {f"{a}.{b}": choose((a, b), True) for a, b in gpus},
+    "present": {f"{a}.{b}": choose((a, b), False) for a, b in gpus},
+    "unknown": choose(None, False),
+    "reason": supported(120)[1],
+})
+"""
+
+
+@pytest.fixture(scope="module")
+def chosen(trees: Callable[[str], Trees], ask: Ask) -> dict[Which, Answer]:
+    both = trees("vllm@v0.30.0")
+    return {"base": ask(both.base, CHOOSE), "patched": ask(both.patched, CHOOSE)}
+
+
+CUTLASS, TRITON = "CutlassInt8ScaledMMLinearKernel", "TritonInt8ScaledMMLinearKernel"
+
+
+@pytest.mark.parametrize("how", ["asked", "present"])
+def test_the_kernel_chosen(chosen: dict[Which, Answer], how: str) -> None:
+    old, new = chosen["base"].value[how], chosen["patched"].value[how]
+    assert set(old.values()) == {CUTLASS}, "the unpatched release takes CUTLASS everywhere"
+    for capability, kernel in new.items():
+        assert kernel == (CUTLASS if float(capability) < 10 else TRITON), capability
+
+
+def test_a_device_that_does_not_say_keeps_upstreams_choice(chosen: dict[Which, Answer]) -> None:
+    assert chosen["patched"].value["unknown"] == chosen["base"].value["unknown"] == CUTLASS
+
+
+def test_the_reason_names_the_architecture(chosen: dict[Which, Answer]) -> None:
+    assert chosen["base"].value["reason"] is None
+    assert "sm_120" in chosen["patched"].value["reason"]
