@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -362,3 +363,18 @@ def test_lint_finds_a_submodule_that_records_another_commit(root: Root, run: Run
     assert f"extern/foo: the submodule records {root.head}, the pinned base 1.0 is {root.base}" in result.out
     git(root.path, "update-index", "--cacheinfo", f"160000,{root.base},extern/foo")
     assert "the submodule records" not in run("--root", root.path, "lint").out
+
+
+def test_populates_where_no_folder_is_and_again_after_it_was_removed(root: Root, run: Run, tmp_path: Path) -> None:
+    """A project outside of git, whose git directory says where the work tree is before it is there."""
+    gitdir = root.path / ".patchset/modules/extern/foo"
+    gitdir.parent.mkdir(parents=True)
+    git(tmp_path, "clone", "-q", "--bare", str(root.upstream.path), str(gitdir))
+    for _ in range(2):
+        shutil.rmtree(root.extern)
+        result = run("--root", root.path, "status")
+        assert "populate" in result.out, result.out + result.err
+        result = run("--root", root.path, "apply")
+        assert result.code == 0, result.err
+        assert root.tree_on_disk() == root.upstream.tree()
+        assert git(root.extern, "status", "--porcelain") == ""

@@ -67,7 +67,7 @@ def acquire(
         return found
     label = f"{component.name} {base.name}"
     refused: list[str] = []
-    url = None
+    why = "asked for"
     if mode != "archive":
         url = submodule.registered_url(root, component.path) or component.url
         if base.commit is None:
@@ -76,14 +76,23 @@ def acquire(
             refused.append(f"neither .gitmodules nor component.toml names a URL for {component.path}")
         elif offline:
             refused.append("the git host is not asked (--offline)")
+            why = "its git host is not asked"
         else:
             why_not = submodule.answers(url)
             if why_not is None:
                 git.init()
                 submodule.register(root, component.path, git, url)
-                submodule.fetch(git, url, base.commit, reporter, label)
-                return _from_submodule(base, "its host answers")
-            refused.append(f"{url} does not answer: {why_not}")
+                try:
+                    submodule.fetch(git, url, base.commit, reporter, label)
+                    return _from_submodule(base, "its host answers")
+                except SourceUnavailable as error:
+                    if mode == "submodule":
+                        raise
+                    why_not = error.message
+            else:
+                why_not = f"{url} does not answer: {why_not}"
+            refused.append(why_not)
+            why = "its git host does not answer"
     if mode != "submodule":
         if base.archive is None:
             refused.append("base.toml records no archive")
@@ -96,7 +105,7 @@ def acquire(
             if url is not None:
                 submodule.register(root, component.path, git, url)
             commit = archives.import_archive(git, base.archive, file, reporter)
-            return _from_archive(base, commit, refused[0] if refused else "asked for")
+            return _from_archive(base, commit, why if mode == "auto" else "asked for")
     raise SourceUnavailable(
         f"{label} cannot be had from {mode if mode != 'auto' else 'anywhere'}",
         details=tuple(refused),

@@ -82,17 +82,19 @@ def fetch(git: Git, url: str, commit: str, reporter: Reporter, title: str) -> No
     Raises:
         SourceUnavailable: the host does not answer, or does not have the commit.
     """
-    from git import Repo
+    from git.cmd import Git as Command
     from git.cmd import handle_process_output
     from git.exc import GitCommandError
     from git.util import finalize_process
 
     said: list[str] = []
-    with Repo(git.gitdir) as repo, reporter.task(f"fetch {title}", None, "objects") as task:
+    command = Command(str(git.gitdir))
+    place = {"GIT_DIR": str(git.gitdir), "GIT_WORK_TREE": str(git.gitdir)}
+    with reporter.task(f"fetch {title}", None, "objects") as task:
         progress = _progress(task)
-        with repo.git.custom_environment(GIT_TERMINAL_PROMPT="0", LC_ALL="C"):
+        with command.custom_environment(GIT_TERMINAL_PROMPT="0", LC_ALL="C", **place):
             # Not Remote.fetch(): it cannot read git's report of a ref that is fetched by its object id.
-            process = repo.git.fetch(
+            process = command.fetch(
                 "--depth=1",
                 "--no-tags",
                 "--no-recurse-submodules",

@@ -69,9 +69,8 @@ class Git:
 
     def command(self, *args: str, neutral: bool = True) -> list[str]:
         settings = [part for setting in _NEUTRAL for part in ("-c", setting)] if neutral else []
-        where = [f"--git-dir={self.gitdir}"]
-        if self.work_tree is not None:
-            where.append(f"--work-tree={self.work_tree}")
+        # Named even where none is needed: git would go to the one in the configuration, which may be gone.
+        where = [f"--git-dir={self.gitdir}", f"--work-tree={self.work_tree or self.gitdir}"]
         return ["git", *settings, *where, *args]
 
     def run(

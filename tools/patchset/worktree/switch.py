@@ -69,8 +69,7 @@ def populate(location: Location, commit: str, branch: str | None, state: State, 
         written = private / "state.new"
         written.write_bytes(dump(replace(state, stats=stats(made, state.stats))))
         os.replace(written, location.state_file)
-        if target.exists():
-            target.rmdir()
+        # rename(2) replaces an empty folder.
         os.rename(made, target)
     except OSError as error:
         shutil.rmtree(made, ignore_errors=True)
