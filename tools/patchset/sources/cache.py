@@ -38,7 +38,8 @@ def cache_dir() -> Path:
 
 def archive_path(filename: str, sha256: str) -> Path:
     """Where the cache keeps this archive, be it there or not."""
-    if Path(filename).name != filename or len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
+    plain = Path(filename).name == filename and filename not in ("", ".", "..") and "\\" not in filename
+    if not plain or len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
         raise IntegrityError(
             f"not an archive's name and sha256: {filename!r}, {sha256!r}",
             remedy="correct the base's record of its archives",

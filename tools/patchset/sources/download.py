@@ -338,7 +338,9 @@ class _Transfer:
             _require_space(part, total)
             self._progress.start(self._remote.filename, total, part.size)
             try:
-                for chunk in response.raw.stream(CHUNK, decode_content=decode):
+                # read1() gives what has come; stream() would hold it back until a chunk is full, and a
+                # connection that stalls would take it along.
+                while chunk := response.raw.read1(CHUNK, decode_content=decode):
                     part.write(chunk)
                     self._progress.advance(len(chunk))
                     if total is not None and part.size > total:

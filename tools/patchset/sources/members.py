@@ -155,13 +155,12 @@ class _Check:
     def link(self, name: str, target: bytes) -> None:
         """A symbolic link may lead anywhere within the tree, and nowhere else."""
         depth = name.count("/") - self._sdist
-        parts = target.split(b"/")
-        if target.startswith(b"/") or not target or b"\0" in target or b"\\" in target:
-            depth = -1
-        for part in parts:
+        outside = target.startswith(b"/") or not target or b"\0" in target or b"\\" in target
+        for part in target.split(b"/"):
             depth += -1 if part == b".." else part not in (b"", b".")
-            if depth < 0:
-                raise self.refused(name, f"is a symbolic link out of the tree, to {target!r}")
+            outside = outside or depth < 0
+        if outside:
+            raise self.refused(name, f"is a symbolic link out of the tree, to {target!r}")
 
 
 def _tar(path: Path, check: _Check) -> Iterator[_Entry]:
@@ -186,6 +185,9 @@ def _tar(path: Path, check: _Check) -> Iterator[_Entry]:
                     yield _Entry(name, mode, info.size, _seconds(info.mtime), partial(reader.take, info.size))
             if reader.last.strip(b"\0"):
                 raise check.refused(_name_in(reader.last), "has a broken header")
+            # gzip checks its sum at the very end, behind the padding that tar does not read.
+            while reader.read(CHUNK):
+                pass
 
 
 def _seconds(mtime: float) -> int:
@@ -233,6 +235,8 @@ def _zip(path: Path, check: _Check) -> Iterator[_Entry]:
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             name = info.orig_filename
+            if not info.filename:
+                raise check.refused(name, "has no name")
             if info.is_dir():
                 check.name(name.removesuffix("/"))
                 continue

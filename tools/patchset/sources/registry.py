@@ -66,19 +66,6 @@ class Registry:
         self._backoff = backoff
         self._session: requests.Session | None = None
 
-    def find_file(self, project: str, filename: str, sha256: str | None = None) -> RemoteFile:
-        """The first place that has `filename`, and with that sha256 where it tells one.
-
-        Raises SourceUnavailable where no place has it, IntegrityError where all that have it have other
-        bytes.
-        """
-        others = []
-        for remote in self.candidates(project, filename):
-            if sha256 is None or remote.sha256 in (None, sha256):
-                return remote
-            others.append(remote)
-        raise other_bytes(filename, sha256, others) if others else self.not_found(project, filename)
-
     def candidates(self, project: str, filename: str) -> Iterator[RemoteFile]:
         """Every place that has `filename`; each is asked only when the one before it was not enough."""
         self.problems.clear()
