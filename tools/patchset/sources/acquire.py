@@ -72,8 +72,10 @@ def acquire(
         url = submodule.registered_url(root, component.path) or component.url
         if base.commit is None:
             refused.append("base.toml records no commit")
+            why = "base.toml records no commit"
         elif url is None:
             refused.append(f"neither .gitmodules nor component.toml names a URL for {component.path}")
+            why = "no git host is named"
         elif offline:
             refused.append("the git host is not asked (--offline)")
             why = "its git host is not asked"
