@@ -100,6 +100,14 @@ def test_a_symbolic_link_out_of_the_tree(tmp_path: Path, target: str) -> None:
         list(members(wheel(tmp_path, ("link", target.encode(), 0o120777))))
 
 
+def test_a_symbolic_link_out_of_the_tree_through_another(tmp_path: Path) -> None:
+    """`..` after a name goes up from where that name leads, which is not where it stands."""
+    up = special("demo-1.0/pkg/up", tarfile.SYMTYPE, "..")
+    out = special("demo-1.0/out", tarfile.SYMTYPE, "pkg/up/..")
+    with pytest.raises(IntegrityError, match=r"out.*'\.\.' behind a name"):
+        list(members(sdist(tmp_path, up, out)))
+
+
 @pytest.mark.parametrize(
     ("kind", "why"),
     [

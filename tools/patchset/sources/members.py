@@ -10,6 +10,7 @@ from __future__ import annotations
 import calendar
 import gzip
 import io
+import itertools
 import shutil
 import stat
 import struct
@@ -161,6 +162,10 @@ class _Check:
             outside = outside or depth < 0
         if outside:
             raise self.refused(name, f"is a symbolic link out of the tree, to {target!r}")
+        # A name may be a link itself, and `..` then goes up from where that leads.
+        ups = [part == b".." for part in target.split(b"/") if part not in (b"", b".")]
+        if any(up and not before for before, up in itertools.pairwise(ups)):
+            raise self.refused(name, f"may lead out of the tree: '..' behind a name in {target!r}")
 
 
 def _tar(path: Path, check: _Check) -> Iterator[_Entry]:
