@@ -11,6 +11,7 @@ forges the stamp as well, and so could replace this program; callers that want t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -160,4 +161,6 @@ def _write_stamp(path: Path, facts: str) -> None:
         partial.write_text(facts, "ascii")
         partial.replace(stamp)
     except OSError:
-        partial.unlink(missing_ok=True)
+        # A read-only file system refuses to remove even what is not there.
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
