@@ -204,6 +204,28 @@ def unsized(handler: Handler) -> None:
     handler.close_connection = True
 
 
+def chunked(handler: Handler) -> None:
+    """The file in HTTP's chunks, without a length."""
+    _in_chunks(handler, handler.data, b"0\r\n\r\n")
+
+
+def chunked_and_cut(handler: Handler) -> None:
+    """The first of HTTP's chunks, and the connection is closed."""
+    _in_chunks(handler, handler.data[:100_000], b"")
+
+
+def _in_chunks(handler: Handler, data: bytes, end: bytes) -> None:
+    handler.send_response(200)
+    handler.send_header("ETag", handler.index.etag or "")
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.end_headers()
+    for start in range(0, len(data), 100_000):
+        part = data[start : start + 100_000]
+        handler.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
+    handler.wfile.write(end)
+    handler.close_connection = True
+
+
 def wait_for_size(path: Path, size: int) -> None:
     """Until some process has written that many bytes."""
     for _ in range(1000):

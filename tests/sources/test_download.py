@@ -12,6 +12,8 @@ from conftest import Recorder
 from local_index import (
     FILENAME,
     LocalIndex,
+    chunked,
+    chunked_and_cut,
     compressed,
     labelled,
     sha256,
@@ -106,12 +108,28 @@ def test_a_server_that_ignores_if_range(index: LocalIndex, target: Path, progres
     assert any("starting anew" in note for note in progress.notes)
 
 
-@pytest.mark.parametrize("fault", [unsized, compressed, labelled])
+@pytest.mark.parametrize("fault", [unsized, chunked, compressed, labelled])
 def test_odd_but_honest_servers(
     index: LocalIndex, target: Path, progress: Recorder, data: bytes, fault: object
 ) -> None:
     index.faults += [fault, fault]  # type: ignore[list-item]
     assert get(index, target, progress).read_bytes() == data
+
+
+def test_chunks_that_end_early_are_resumed(index: LocalIndex, target: Path, progress: Recorder, data: bytes) -> None:
+    index.faults.append(chunked_and_cut)
+    assert get(index, target, progress).read_bytes() == data
+    assert [start[1] for start in progress.starts] == [0, 100_000]
+
+
+def test_a_password_is_never_shown(index: LocalIndex, target: Path, progress: Recorder) -> None:
+    index.faults += [status(500)] * 5
+    url = index.remote().url.replace("http://", "http://me:secret@")
+    remote = RemoteFile(url, FILENAME, None, None, "the index")
+    with pytest.raises(SourceUnavailable) as caught:
+        download(remote, "0" * 64, target, progress, config=index.config(), backoff=0.01)
+    assert "HTTP 500" in caught.value.message
+    assert "secret" not in " ".join([caught.value.message, caught.value.remedy, *progress.notes])
 
 
 def test_a_busy_server_is_tried_again(index: LocalIndex, target: Path, progress: Recorder, data: bytes) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import ssl
+import subprocess
+import warnings
 from pathlib import Path
 
 import pytest
 from conftest import Recorder
-from local_index import FILENAME, PROJECT, LocalIndex, sha256, status
+from local_index import FILENAME, JSON, PROJECT, LocalIndex, sha256, status
 
 from patchset.errors import EnvironmentProblem, IntegrityError, SourceUnavailable
 from patchset.sources import cache, pipconfig
@@ -20,12 +25,12 @@ def found(config: PipConfig, progress: Recorder | None = None) -> list[RemoteFil
     return list(Registry(config, note=note, backoff=0.01).candidates(PROJECT, FILENAME))
 
 
-@pytest.mark.parametrize("json", [True, False])
-def test_json_and_html_indexes(index: LocalIndex, data: bytes, json: bool) -> None:
-    index.offers_json = json
+@pytest.mark.parametrize("offers_json", [True, False])
+def test_json_and_html_indexes(index: LocalIndex, data: bytes, offers_json: bool) -> None:
+    index.offers_json = offers_json
     (remote,) = found(index.config())
     assert remote.sha256 == sha256(data)
-    assert remote.size == (len(data) if json else None)
+    assert remote.size == (len(data) if offers_json else None)
     assert remote.url == index.remote().url
 
 
@@ -97,6 +102,83 @@ def test_passwords_are_never_shown(index: LocalIndex, progress: Recorder, tmp_pa
     assert "hidden" not in " ".join([error.message, error.remedy, *error.details, *progress.notes])
 
 
+def test_a_password_is_not_in_a_librarys_words_either(index: LocalIndex, progress: Recorder) -> None:
+    """The index client quotes the URL, password and all, where it cannot read an answer."""
+    index.page_faults.append(lambda handler: handler.answer(200, b"hello", {"Content-Type": "text/plain"}))
+    config = index.config(index_url=index.simple.replace("http://", "http://me:s%40cret@"))
+    registry = Registry(config, note=progress.note, backoff=0.01)
+    assert list(registry.candidates(PROJECT, FILENAME)) == []
+    (said,) = registry.not_found(PROJECT, FILENAME).details
+    assert "text/plain" in said
+    assert "cret" not in " ".join([said, *progress.notes])
+
+
+def test_a_token_in_the_users_place_is_a_password(index: LocalIndex, progress: Recorder) -> None:
+    config = index.config(index_url=index.simple.replace("http://", "http://t0ken@"))
+    (remote,) = found(config)
+    assert "t0ken" not in remote.index
+    index.page_faults += [status(403)]
+    assert found(config, progress) == []
+    assert "t0ken" not in " ".join(progress.notes)
+
+
+@pytest.mark.parametrize("url", ["http://[/simple", "http://me:secret@[/simple"])
+def test_a_url_that_is_none(index: LocalIndex, progress: Recorder, url: str) -> None:
+    config = index.config(index_url=url, extra_index_urls=(index.simple,))
+    assert len(found(config, progress)) == 1
+    assert "no URL" in progress.notes[0]
+    assert "secret" not in progress.notes[0]
+
+
+def test_a_page_with_a_link_that_is_none(index: LocalIndex, progress: Recorder, tmp_path: Path) -> None:
+    page = write(tmp_path / "simple" / PROJECT / "index.html", '<a href="http://[/x">x</a>')
+    config = index.config(index_url=(tmp_path / "simple").as_uri(), find_links=(str(page),))
+    assert found(config, progress) == []
+    assert len(progress.notes) == 2
+    assert all("no package index" in note for note in progress.notes)
+
+
+def test_a_json_page_with_a_link_that_is_none(index: LocalIndex, progress: Recorder) -> None:
+    files = [{"filename": FILENAME, "url": "http://[/x", "hashes": {}}]
+    page = json.dumps({"meta": {"api-version": "1.0"}, "name": PROJECT, "files": files}).encode()
+    index.page_faults.append(lambda handler: handler.answer(200, page, {"Content-Type": JSON}))
+    assert found(index.config(), progress) == []
+    assert "no package index" in progress.notes[0]
+
+
+def test_an_index_that_stalls(index: LocalIndex, progress: Recorder) -> None:
+    index.page_faults += [lambda handler: index.released.wait(30)] * 2  # type: ignore[list-item]
+    assert found(index.config(timeout=0.2, retries=1), progress) == []
+    assert "no answer in time; trying again" in progress.notes[0]
+
+
+def test_certificates(index: LocalIndex, data: bytes, progress: Recorder, tmp_path: Path) -> None:
+    """Of an index whose certificate nobody knows: refused, with the option that names it; taken with that option."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    names = ["-subj", "/CN=index", "-addext", "subjectAltName=IP:127.0.0.1"]
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", key, "-out", cert]
+    subprocess.run([*made, *names], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    index.server.socket = context.wrap_socket(index.server.socket, server_side=True)
+    index.scheme = "https"
+
+    assert found(index.config(retries=0), progress) == []
+    assert "its certificate is not trusted" in progress.notes[0]
+    assert "PIP_CERT" in progress.notes[0]
+    trusting = index.config(cert=cert)
+    assert len(found(trusting)) == 1
+    path = cache.fetch(PROJECT, FILENAME, sha256(data), progress, config=trusting)
+    assert path.read_bytes() == data
+    path.unlink()
+    unverified = index.config(trusted_hosts=("127.0.0.1",))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert cache.fetch(PROJECT, FILENAME, sha256(data), progress, config=unverified).read_bytes() == data
+
+
 def test_certificates_that_are_not_there(index: LocalIndex, tmp_path: Path) -> None:
     with pytest.raises(EnvironmentProblem, match=r"nowhere\.pem"):
         found(index.config(cert=tmp_path / "nowhere.pem"))
@@ -143,7 +225,15 @@ def test_pips_files_and_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize(
     ("name", "value", "words"),
-    [("PIP_TIMEOUT", "soon", "timeout is 'soon'"), ("PIP_NO_INDEX", "maybe", "no-index is 'maybe'")],
+    [
+        ("PIP_TIMEOUT", "soon", "timeout is 'soon'"),
+        ("PIP_TIMEOUT", "-1", "timeout is '-1'"),
+        ("PIP_TIMEOUT", "0", "timeout is '0'"),
+        ("PIP_TIMEOUT", "nan", "timeout is 'nan'"),
+        ("PIP_RETRIES", "inf", "retries is 'inf'"),
+        ("PIP_RETRIES", "-1", "retries is '-1'"),
+        ("PIP_NO_INDEX", "maybe", "no-index is 'maybe'"),
+    ],
 )
 def test_options_that_make_no_sense(monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str) -> None:
     monkeypatch.setenv(name, value)
@@ -175,6 +265,21 @@ def test_the_cache_hands_out_nothing_unverified(progress: Recorder) -> None:
     assert "expected sha256" in caught.value.details[0]
     with pytest.raises(IntegrityError):
         cache.fetch(PROJECT, FILENAME, sha256(b"good"), progress, offline=True)
+
+
+def test_a_cache_on_a_read_only_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shared cache, say, in a container: it is used, and hashed every time."""
+    monkeypatch.setenv("PATCHSET_CACHE_DIR", str(tmp_path / "shared"))
+    path = put(b"good")
+    mount = ["mount", "--bind", tmp_path / "shared", tmp_path / "shared"]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no right to mount")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", tmp_path / "shared"], check=True)
+        assert cache.cached(FILENAME, sha256(b"good")) == path
+        assert cache.cached(FILENAME, sha256(b"good")) == path
+    finally:
+        subprocess.run(["umount", tmp_path / "shared"], check=True)
 
 
 def test_a_corrupted_entry_is_fetched_anew(index: LocalIndex, progress: Recorder, data: bytes) -> None:

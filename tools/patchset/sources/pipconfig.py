@@ -12,6 +12,7 @@ is. An empty value takes back what an earlier file says of the same section, and
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Iterable
@@ -122,11 +123,14 @@ def _parse(values: dict[str, str]) -> PipConfig:
     def path(name: str) -> Path | None:
         return Path(values[name]).expanduser() if name in values else None
 
-    def number(name: str, default: float) -> float:
+    def number(name: str, default: float, least: float) -> float:
         try:
-            return float(values.get(name, default))
+            value = float(values.get(name, default))
         except ValueError:
-            raise _invalid(name, values[name], "a number") from None
+            value = math.nan
+        if not least <= value < math.inf:
+            raise _invalid(name, values[name], f"a number of at least {least:g}")
+        return value
 
     no_index = values.get("no-index", "no").lower()
     if no_index not in _TRUE | _FALSE:
@@ -140,8 +144,8 @@ def _parse(values: dict[str, str]) -> PipConfig:
         client_cert=path("client-cert"),
         trusted_hosts=words("trusted-host"),
         proxy=values.get("proxy"),
-        timeout=number("timeout", PipConfig.timeout),
-        retries=int(number("retries", PipConfig.retries)),
+        timeout=number("timeout", PipConfig.timeout, 0.001),
+        retries=int(number("retries", PipConfig.retries, 0)),
     )
 
 

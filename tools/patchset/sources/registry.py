@@ -27,6 +27,7 @@ from patchset.sources.transport import (
     redacted,
     unavailable,
     with_credentials,
+    without_users,
 )
 
 if TYPE_CHECKING:
@@ -68,17 +69,19 @@ class Registry:
 
     def candidates(self, project: str, filename: str) -> Iterator[RemoteFile]:
         """Every place that has `filename`; each is asked only when the one before it was not enough."""
+        from pypi_simple import UnsupportedRepoVersionError
+
         self.problems.clear()
         for location, ask in self._places():
             shown = redacted(location)
             try:
-                packages = ask(location, project)
-            except SourceUnavailable as problem:
+                matching = [package for package in ask(location, project) if _names(package, filename)]
+            except (SourceUnavailable, UnsupportedRepoVersionError, ValueError) as error:
+                problem = error if isinstance(error, SourceUnavailable) else _no_index(shown, error)
                 self.problems.append(problem)
                 if not isinstance(problem, _NotThere):
                     self._note(f"{problem.message}; {problem.remedy}")
                 continue
-            matching = [package for package in packages if _names(package, filename)]
             if not matching:
                 self.problems.append(_NotThere(f"{shown}: lists no {filename}"))
             for package in matching:
@@ -175,8 +178,6 @@ class Registry:
 
     def _asked(self, location: str, ask: Callable[[], ProjectPage]) -> ProjectPage:
         """What `ask` gives, after as many tries as pip would make."""
-        from pypi_simple import UnsupportedContentTypeError, UnsupportedRepoVersionError
-
         waits = pauses(self.config.retries, self._backoff)
         while True:
             try:
@@ -188,16 +189,19 @@ class Registry:
                     raise problem from error
                 self._note(f"{problem.message}; trying again in {wait:g} s")
                 time.sleep(wait)
-            except (UnsupportedContentTypeError, UnsupportedRepoVersionError, ValueError) as error:
-                reason = " ".join(str(error).split())
-                raise SourceUnavailable(
-                    f"{redacted(location)}: its answer is no package index ({reason})",
-                    remedy="check the URL of the index: python -m pip config debug",
-                ) from error
 
 
 class _NotThere(SourceUnavailable):
     """The place answers, and does not have the file."""
+
+
+def _no_index(shown: str, error: Exception) -> SourceUnavailable:
+    """The error for an answer that the index client cannot read."""
+    reason = " ".join(without_users(str(error)).split())
+    return SourceUnavailable(
+        f"{shown}: its answer is no package index ({reason})",
+        remedy="check the URL of the index: python -m pip config debug",
+    )
 
 
 def other_bytes(filename: str, sha256: str | None, offered: list[RemoteFile]) -> IntegrityError:

@@ -5,6 +5,7 @@ Plain http indexes are allowed without further ado: whatever they send is held a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ BACKOFF = 0.25
 LONGEST_PAUSE = 30.0
 
 _TRY_LATER = {408, 425, 429}
+_USER = re.compile(r"(?<=://)[^/\s]*@")
 
 
 def open_session(config: PipConfig) -> requests.Session:
@@ -134,7 +136,7 @@ def unavailable(asked: str, error: Exception) -> SourceUnavailable:
     elif isinstance(error, requests.ConnectionError):
         what = f"the connection failed ({_cause(error)})"
     else:
-        what = str(error).replace(asked, shown)
+        what = without_users(str(error))
     return SourceUnavailable(f"{shown}: {what}", remedy=remedy)
 
 
@@ -151,16 +153,32 @@ def _cause(error: BaseException) -> str:
 
 
 def redacted(url: str) -> str:
-    """`url` without its password.
+    """`url` without its password; a user without a password is taken for a token, as pip takes it.
 
     >>> redacted("https://me:secret@index.example/simple/")
     'https://me:****@index.example/simple/'
+    >>> redacted("https://token@index.example/simple/")
+    'https://****@index.example/simple/'
     """
-    parts = urlsplit(url)
-    if parts.password is None:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return without_users(url)
+    # In `ssh://git@host/` the user is no secret: the key is.
+    if "@" not in parts.netloc or (parts.password is None and parts.scheme not in ("http", "https")):
         return url
-    user, host = quote(unquote(parts.username or "")), parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{user}:****@{host}"))
+    host = parts.netloc.rpartition("@")[2]
+    user = "" if parts.password is None else f"{quote(unquote(parts.username or ''))}:"
+    return urlunsplit(parts._replace(netloc=f"{user}****@{host}"))
+
+
+def without_users(text: str) -> str:
+    """`text`, with whoever stands in its URLs left out: what libraries say quotes URLs whole.
+
+    >>> without_users("no answer from https://me:secret@index.example/simple/")
+    'no answer from https://****@index.example/simple/'
+    """
+    return _USER.sub("****@", text)
 
 
 def with_credentials(url: str, index: str) -> str:
@@ -181,8 +199,17 @@ def _host(parts: SplitResult) -> str:
 
 
 def local_path(location: str) -> Path | None:
-    """The path that a `file:` URL or a plain path means; None for what has to be asked over the network."""
-    parts = urlsplit(location)
+    """The path that a `file:` URL or a plain path means; None for what has to be asked over the network.
+
+    Raises SourceUnavailable for what looks like a URL and is none.
+    """
+    try:
+        parts = urlsplit(location)
+    except ValueError as error:
+        raise SourceUnavailable(
+            f"{redacted(location)} is no URL ({error})",
+            remedy="set it right: python -m pip config debug",
+        ) from error
     if parts.scheme.lower() == "file":
         return Path(url2pathname(parts.path))
     if "://" in location:
