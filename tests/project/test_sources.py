@@ -8,13 +8,18 @@ import json
 import os
 import shutil
 import socket
+import subprocess
 import sys
 import tarfile
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
+from patchset.sources import submodule
 
 from ..conftest import TRAILERS, Result, Root, Run, Upstream, git
 
@@ -40,8 +45,6 @@ def pack(upstream: Upstream, commit: str, *, without: str = "", extra: dict[str,
 
 
 def git_bytes(upstream: Upstream, commit: str, name: str) -> bytes:
-    import subprocess
-
     command = ["git", "cat-file", "blob", f"{commit}:{name}"]
     return subprocess.run(command, cwd=upstream.path, capture_output=True, check=True).stdout
 
@@ -210,6 +213,8 @@ def test_a_patch_outside_the_archive_is_named_and_applies_on_the_submodule(
     (project.root.series / "base.toml").write_text(text + 'covers = ["pkg/*"]\n')
     result = apply(run, project, "--source", "archive")
     assert result.code == 0, result.err
+    (report,) = json.loads(apply(run, project, "--source", "archive", "--json").out)
+    assert report["patches"][-1]["outside"] == ["README"]
     assert "outside" in result.out
     assert "docs: not in the archive: README" in result.out
     (status,) = json.loads(run("--root", project.root.path, "status", "--json").out)
@@ -304,6 +309,87 @@ def test_a_host_that_hangs_is_given_up_within_seconds(project: Project, run: Run
     assert json.loads(result.out)[0]["source"] == "archive"
 
 
+def processes_with(text: str) -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if text in command:
+            found.append(command)
+    return found
+
+
+def test_a_host_that_hangs_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Git asks an http host through a helper, which outlives a git that is killed."""
+    monkeypatch.setattr(submodule, "ANSWER_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/hangs.git"
+        assert "no answer within" in str(submodule.answers(url))
+        deadline = time.monotonic() + 2
+        while (left := processes_with(url)) and time.monotonic() < deadline:
+            time.sleep(0.02)
+    assert left == []
+
+
+class Stalling(BaseHTTPRequestHandler):
+    """A git host that lists its refs, and then never sends an object."""
+
+    repository: Path
+    released: threading.Event
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        command = ["git", "upload-pack", "--stateless-rpc", "--advertise-refs", str(self.repository)]
+        refs = subprocess.run(command, capture_output=True, check=True).stdout
+        self.send_response(200)
+        self.send_header("Content-Type", "application/x-git-upload-pack-advertisement")
+        self.end_headers()
+        self.wfile.write(b"001e# service=git-upload-pack\n0000" + refs)
+
+    def do_POST(self) -> None:
+        self.released.wait(30)
+
+
+def test_a_host_that_stalls_in_the_transfer(
+    project: Project, host: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submodule, "STALL_SECONDS", 1)
+    released = threading.Event()
+    handler = type("Bound", (Stalling,), {"repository": tmp_path / "host.git", "released": released})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        above = Super(project, f"http://127.0.0.1:{server.server_port}/foo.git")
+        start = time.monotonic()
+        result = run("--root", above.path, "apply", "--json")
+        assert time.monotonic() - start < 10
+        released.set()
+        server.shutdown()
+    assert result.code == 0, result.err
+    assert json.loads(result.out)[0]["why"] == "its git host did not give the commit"
+
+
+@pytest.mark.parametrize("source", ["auto", "submodule"])
+def test_a_git_hosts_password_is_never_shown(project: Project, run: Run, source: str) -> None:
+    above = Super(project, "http://me:secret@127.0.0.1:9/foo.git")
+    result = run("--root", above.path, "apply", "--source", source)
+    assert result.code == (0 if source == "auto" else 7)
+    assert "127.0.0.1:9/foo.git does not answer" in result.err
+    assert "secret" not in result.err + result.out
+
+
+def test_a_submodule_is_not_asked_for_offline(project: Project, host: str, run: Run) -> None:
+    above = Super(project, host)
+    result = run("--root", above.path, "apply", "--source", "submodule", "--offline")
+    assert result.code == 7
+    assert "--offline" in result.err
+    assert not any(above.extern.iterdir())
+
+
 def test_a_host_without_the_commit(project: Project, host: str, run: Run) -> None:
     project.root.base = "1" * 40
     project.record(project.index.files[NAME])
@@ -313,8 +399,9 @@ def test_a_host_without_the_commit(project: Project, host: str, run: Run) -> Non
     assert refused.code == 7
     assert "1" * 40 in refused.err
     # `auto` has another way, and says that it takes it.
-    taken = run("--root", above.path, "apply")
+    taken = run("--root", above.path, "apply", "--json")
     assert taken.code == 0, taken.err
+    assert json.loads(taken.out)[0]["why"] == "its git host did not give the commit"
     assert f"taking the archive {NAME}" in taken.err
 
 

@@ -91,10 +91,13 @@ def acquire(
                     if mode == "submodule":
                         raise
                     why_not = error.message
+                    why = "its git host did not give the commit"
             else:
-                why_not = f"{url} does not answer: {why_not}"
+                from patchset.sources.transport import redacted
+
+                why_not = f"{redacted(url)} does not answer: {why_not}"
+                why = "its git host does not answer"
             refused.append(why_not)
-            why = "its git host does not answer"
     if mode != "submodule":
         if base.archive is None:
             refused.append("base.toml records no archive")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,20 +19,33 @@ if TYPE_CHECKING:
 
 # A host that has not answered by then is taken as out of reach, and the archive is used.
 ANSWER_SECONDS = 6
+# A host that packs objects sends a sign of life every 5 seconds.
+STALL_SECONDS = 30
 
 
 def answers(url: str) -> str | None:
     """Return None if the git host of `url` answers within seconds, or why it does not."""
     command = ["git", "ls-remote", "--quiet", "--", url, "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, env=environment(), timeout=ANSWER_SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        return f"no answer within {ANSWER_SECONDS} seconds"
-    said = done.stderr.decode(errors="replace").strip().splitlines()
-    if done.returncode == 0:
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=environment(),
+        # Git talks to the host through a helper, which a kill of git alone would leave waiting.
+        start_new_session=True,
+    ) as process:
+        try:
+            said = process.communicate(timeout=ANSWER_SECONDS)[1].decode(errors="replace").strip().splitlines()
+        except subprocess.TimeoutExpired:
+            return f"no answer within {ANSWER_SECONDS} seconds"
+        finally:
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    if process.returncode == 0:
         return None
     # Git's words, without the URL that the caller names anyway.
-    return said[-1].rpartition("': ")[2] if said else f"git ls-remote ended with {done.returncode}"
+    return said[-1].rpartition("': ")[2] if said else f"git ls-remote ended with {process.returncode}"
 
 
 def registered_url(root: Path, path: str) -> str | None:
@@ -80,19 +95,24 @@ def fetch(git: Git, url: str, commit: str, reporter: Reporter, title: str) -> No
     """Fetch one commit, without history, into the component's repository.
 
     Raises:
-        SourceUnavailable: the host does not answer, or does not have the commit.
+        SourceUnavailable: the host does not answer, stalls (over http), or does not have the commit.
     """
     from git.cmd import Git as Command
     from git.cmd import handle_process_output
     from git.exc import GitCommandError
     from git.util import finalize_process
 
+    from patchset.sources.transport import redacted, without_users
+
     said: list[str] = []
     command = Command(str(git.gitdir))
     place = {"GIT_DIR": str(git.gitdir), "GIT_WORK_TREE": str(git.gitdir)}
+    # Bytes per second, and for how long fewer are borne; the user's own environment goes first.
+    patience = {"GIT_HTTP_LOW_SPEED_LIMIT": "1", "GIT_HTTP_LOW_SPEED_TIME": str(STALL_SECONDS)}
+    patience = {key: os.environ.get(key, value) for key, value in patience.items()}
     with reporter.task(f"fetch {title}", None, "objects") as task:
         progress = _progress(task)
-        with command.custom_environment(GIT_TERMINAL_PROMPT="0", LC_ALL="C", **place):
+        with command.custom_environment(GIT_TERMINAL_PROMPT="0", LC_ALL="C", **place, **patience):
             # Not Remote.fetch(): it cannot read git's report of a ref that is fetched by its object id.
             process = command.fetch(
                 "--depth=1",
@@ -106,10 +126,10 @@ def fetch(git: Git, url: str, commit: str, reporter: Reporter, title: str) -> No
             try:
                 handle_process_output(process, None, progress.new_message_handler(), finalize_process)
             except GitCommandError:
-                said = [line for line in progress.error_lines if line.strip()][-4:]
+                said = [without_users(line) for line in progress.error_lines if line.strip()][-4:]
     if said or git.tree_of(commit) is None:
         raise SourceUnavailable(
-            f"{url} did not give {title} ({commit})",
+            f"{redacted(url)} did not give {title} ({commit})",
             details=tuple(said),
             remedy="check the network, or use --source archive",
         )
