@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from patchset.errors import EnvironmentProblem, PatchsetError
+from patchset.store.reader import Reader, reader
 
 # merge-tree --write-tree came with 2.38; a series is applied and rebased with the same git.
 OLDEST = (2, 38)
@@ -112,9 +113,29 @@ class Git:
         return done.returncode, done.stdout, done.stderr
 
     def resolve(self, name: str) -> str | None:
-        """Return the object id that `name` stands for, or None."""
-        code, out, _ = self.attempt("rev-parse", "--verify", "--quiet", "--end-of-options", name)
-        return out.decode().strip() if code == 0 else None
+        """Return the object id that `name` stands for, or None where there is no such object."""
+        found = self._ask(f"info {name}")
+        return found[0] if found is not None else None
+
+    def contents(self, oid: str) -> bytes | None:
+        """Return the content of an object, or None where it is not in the store."""
+        found = self._ask(f"contents {oid}")
+        return found[1] if found is not None else None
+
+    def _ask(self, request: str) -> tuple[str, bytes] | None:
+        if "\n" in request or not (self.gitdir / "HEAD").exists():
+            return None
+        try:
+            return reader(self.gitdir, self._start).ask(request)
+        except BrokenPipeError:
+            require()
+            raise GitError("git cat-file ended", details=(str(self.gitdir),)) from None
+
+    def _start(self) -> Reader:
+        try:
+            return Reader(self.command("cat-file", "--batch-command"), environment())
+        except FileNotFoundError:
+            raise missing() from None
 
     def tree_of(self, commit: str) -> str | None:
         """Return the tree of a commit, or None where the object is not there."""

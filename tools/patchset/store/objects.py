@@ -93,23 +93,15 @@ def blobs(git: Git, oids: Iterable[str]) -> dict[str, bytes]:
     Raises:
         IntegrityError: an object is missing from the store.
     """
-    wanted = list(dict.fromkeys(oids))
-    if not wanted:
-        return {}
-    out = git.run("cat-file", "--batch", stdin="".join(f"{oid}\n" for oid in wanted).encode())
-    contents: dict[str, bytes] = {}
-    at = 0
-    for oid in wanted:
-        end = out.index(b"\n", at)
-        fields = out[at:end].split()
-        if len(fields) != 3:
+    found = {}
+    for oid in dict.fromkeys(oids):
+        data = git.contents(oid)
+        if data is None:
             raise IntegrityError(
                 f"object {oid} is missing from {git.gitdir}", remedy="remove that folder and run again"
             )
-        size = int(fields[2])
-        contents[oid] = out[end + 1 : end + 1 + size]
-        at = end + 1 + size + 1
-    return contents
+        found[oid] = data
+    return found
 
 
 def diff(git: Git, old: str, new: str) -> dict[str, tuple[Entry | None, Entry | None]]:

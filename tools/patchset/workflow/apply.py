@@ -98,6 +98,7 @@ def apply_series(
             return _report(series, "unchanged", state)
         source = _source(project.root, location, series, mode, reporter, offline)
         made = compute(location, series, source)
+        touched = diff(location.git, source.commit, made.tip)
         state = State(
             base=base.name,
             source=source.kind,
@@ -106,7 +107,7 @@ def apply_series(
             tip=made.tip,
             tree=made.tree,
             patches=made.patches,
-            stats=dict.fromkeys(diff(location.git, source.commit, made.tip)),
+            stats=dict.fromkeys(touched),
         )
         branch = branch_of(base)
         message = f"apply {series.title}"
@@ -117,7 +118,8 @@ def apply_series(
             before = current(location)
             refuse_foreign(location, project.root, component, before, source.commit, base)
             state = replace(state, branch=_home(location, before, source.commit))
-            switch.switch(location, before, made.tip, branch, state, message)
+            changes = touched if before[1] == source.commit else diff(location.git, before[1], made.tip)
+            switch.switch(location, before, made.tip, branch, state, message, changes=changes)
         return _report(series, "applied", state, source.why)
 
 
@@ -161,7 +163,8 @@ def unapply_series(project: Project, component: Component, base: Base) -> Report
         bare = replace(state, tip=state.base_commit, tree=tree, patches=(), digest="", stats={})
         stale = (before[0], state.tip) if before[0] and before[0].startswith("refs/heads/patchset/") else None
         message = f"unapply {component.name}@{state.base}"
-        switch.switch(location, before, state.base_commit, home, bare, message, stale=stale)
+        changes = diff(location.git, before[1], state.base_commit)
+        switch.switch(location, before, state.base_commit, home, bare, message, changes=changes, stale=stale)
         return _report(series, "unapplied", bare)
 
 
@@ -244,10 +247,10 @@ def _refuse_foreign_head(
 ) -> None:
     branch, commit = before
     state = load_state(location.state_file)
-    known = {base_commit, *(base.commit for base in component.bases)} | ours(location)
+    known = {base_commit, *(base.commit for base in component.bases)}
     if state is not None:
         known |= {state.tip, state.base_commit}
-    if commit in known:
+    if commit in known or commit in ours(location):
         return
     from patchset.sources.submodule import recorded_commit
 
@@ -272,7 +275,7 @@ def _refuse_foreign_branch(location: Location, branch: str) -> None:
         return
     commit = location.git.resolve(branch)
     state = load_state(location.state_file)
-    if commit is None or commit in ours(location) or (state is not None and commit == state.tip):
+    if commit is None or (state is not None and commit == state.tip) or commit in ours(location):
         return
     short = branch.removeprefix("refs/heads/")
     raise LocalChanges(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from patchset.errors import EnvironmentProblem, LocalChanges
 from patchset.store.git import Git
-from patchset.store.objects import SYMLINK, Entry, blob_id, blobs, diff
+from patchset.store.objects import SYMLINK, Entry, blob_id, blobs
 from patchset.worktree import journal
 from patchset.worktree.location import Location
 from patchset.worktree.state import State, dump, stat_of, stats
@@ -91,19 +91,19 @@ def switch(
     state: State,
     message: str,
     *,
+    changes: Changes,
     stale: tuple[str, str] | None = None,
 ) -> None:
     """Take the work tree from HEAD to commit `new`; files that do not differ are not touched.
 
-    `before` is HEAD (branch's full name or None if detached; commit), `branch` the one to be on afterwards.
-    `state.stats` names the paths whose looks the state shall keep.
+    `before` is HEAD (branch's full name or None if detached; commit), `branch` the one to be on afterwards,
+    `changes` what differs between the two commits. `state.stats` names the paths whose looks the state shall keep.
 
     Raises:
         LocalChanges: the user's work is in the way; everything that is, is named.
         EnvironmentProblem: the disk is full, or a file cannot be replaced.
     """
     git = location.git
-    changes = diff(git, before[1], new)
     refuse_under_way(location)
     refuse_local(location, changes)
     private = location.private
