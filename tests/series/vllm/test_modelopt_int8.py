@@ -21,6 +21,14 @@ def test_logits_equal_fake_quantization(serve: Serve, tmp_path: Path, algo: str)
     assert said.value["spread"] > 0.1, "logits this flat would hide an error"
 
 
+def test_amx_uses_the_static_scale(serve: Serve, tmp_path: Path) -> None:
+    if "amx_int8" not in Path("/proc/cpuinfo").read_text():
+        pytest.skip("this CPU has no AMX")
+    said = serve("patched", CHAIN, str(tmp_path / "model"), "W8A8_SQ_PER_CHANNEL")
+    assert said.returncode == 0, said.output[-4000:]
+    assert said.value["difference"] < 1e-5, said.value
+
+
 def test_the_published_wheel_refuses_it(serve: Serve, tmp_path: Path) -> None:
     said = serve("base", CHAIN, str(tmp_path / "model"), "W8A8_SQ_PER_CHANNEL")
     assert said.returncode != 0
