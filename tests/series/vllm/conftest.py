@@ -14,7 +14,6 @@ import pytest
 
 from tests.series.conftest import Trees
 
-
 # No CPU build of torchvision exists. The other one imports once these operators are declared, which vLLM's own
 # subprocesses need as well.
 _SITECUSTOMIZE = """
