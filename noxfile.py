@@ -26,15 +26,20 @@ def environment(session: nox.Session, name: str) -> str:
     """Make the virtual environment of tests/requirements/<name>.txt if it is not there; return its Python.
 
     The upstreams run in environments of their own: they cannot be resolved together, as users find out too.
+    <name>.unwanted lists what their dependencies bring and what must go again.
     """
     folder = Path(session.cache_dir) / "environments" / name
     requirements = REQUIREMENTS / f"{name}.txt"
+    unwanted = REQUIREMENTS / f"{name}.unwanted"
     python = folder / "bin" / "python"
     stamp = folder / "installed.txt"
-    if not stamp.is_file() or stamp.read_text() != requirements.read_text():
+    wanted = requirements.read_text() + (unwanted.read_text() if unwanted.is_file() else "")
+    if not stamp.is_file() or stamp.read_text() != wanted:
         session.run("python", "-m", "venv", "--clear", str(folder), silent=True)
         session.run(str(python), "-m", "pip", "install", "-q", "-r", str(requirements), external=True)
-        stamp.write_text(requirements.read_text())
+        if unwanted.is_file():
+            session.run(str(python), "-m", "pip", "uninstall", "-q", "-y", "-r", str(unwanted), external=True)
+        stamp.write_text(wanted)
     return str(python)
 
 

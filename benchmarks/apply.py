@@ -92,7 +92,8 @@ def make_project(root: Path) -> Path:
         lines = file.read_text().splitlines(keepends=True)
         middle = len(lines) // 2
         file.write_text("".join([*lines[:middle], f"# patch {number}\n", *lines[middle:], f"# end {number}\n"]))
-        run("git", "-c", "user.name=bench", "-c", "user.email=bench@localhost", "commit", "-qam", f"p{number}", cwd=work)
+        who = ("-c", "user.name=bench", "-c", "user.email=bench@localhost")
+        run("git", *who, "commit", "-qam", f"p{number}", cwd=work)
         text = run("git", "format-patch", "-1", "--stdout", "--full-index", "--zero-commit", cwd=work)
         (series / f"p{number}.patch").write_text(text)
         with (series / "series").open("a") as stream:
