@@ -78,8 +78,10 @@ def _bars(unit: str) -> Progress:
     ]
     if unit == "bytes":
         columns += [progress.DownloadColumn(), progress.TransferSpeedColumn(), progress.TimeRemainingColumn()]
-    else:
+    elif unit:
         columns += [size, progress.TextColumn(unit), progress.TimeElapsedColumn()]
+    else:
+        columns.append(progress.TimeElapsedColumn())
     return progress.Progress(*columns, console=console(stderr=True), transient=True)
 
 

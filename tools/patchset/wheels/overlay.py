@@ -113,7 +113,7 @@ def overlay(official: Path, graft: Graft, out: Path, reporter: Reporter) -> Path
     new = name.with_version(graft.version)
     target = out / new.filename
     partial = out / f".{new.filename}.{os.getpid()}"
-    with Archive(official) as source, reporter.task(f"overlay {new.filename}", None, "bytes"):
+    with Archive(official) as source, reporter.task(f"overlay {new.filename}"):
         prove(source, graft.changes)
         try:
             out.mkdir(parents=True, exist_ok=True)
