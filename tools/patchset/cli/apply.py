@@ -79,20 +79,18 @@ def _print_one(report: Report) -> None:
     if report.outcome == "unapplied":
         click.echo(f"{title}: back at the base {report.commit[:12]} ({report.source}, {report.path})")
         return
-    from patchset.cli.console import console, escape
-
-    out = console()
-    out.print(f"[bold]{escape(title)}[/]: {count} on {report.source} ({escape(report.why)}), {escape(report.path)}")
+    # click's colours: what draws tables takes longer to load than a series to apply.
+    style = click.style
+    click.echo(f"{style(title, bold=True)}: {count} on {report.source} ({report.why}), {report.path}")
     for patch in report.patches:
         if patch.commit is None:
-            out.print(f"  [yellow]outside[/]  {escape(patch.name)}: not in the archive: {', '.join(patch.outside)}")
+            where = ", ".join(patch.outside)
+            click.echo(f"  {style('outside', fg='yellow')}  {patch.name}: not in the archive: {where}")
             continue
-        out.print(f"  [green]{patch.commit[:10]}[/] {escape(patch.name)}{_remark(patch.placement)}")
+        remark = "" if patch.placement == "exact" else style(" (placed by context: it names no blobs)", dim=True)
+        click.echo(f"  {style(patch.commit[:10], fg='green')} {patch.name}{remark}")
         if patch.outside:
-            out.print(f"             [yellow]in part outside the archive:[/] {', '.join(patch.outside)}")
+            label = style("in part outside the archive:", fg="yellow")
+            click.echo(f"             {label} {', '.join(patch.outside)}")
     if report.tree:
-        out.print(f"  tree {report.tree}, branch {(report.branch or '').removeprefix('refs/heads/')}")
-
-
-def _remark(placement: str) -> str:
-    return "" if placement == "exact" else " [dim](placed by context: it names no blobs)[/]"
+        click.echo(f"  tree {report.tree}, branch {(report.branch or '').removeprefix('refs/heads/')}")
