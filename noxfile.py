@@ -28,7 +28,8 @@ def environment(session: nox.Session, name: str) -> str:
     The upstreams run in environments of their own: they cannot be resolved together, as users find out too.
     <name>.unwanted lists what their dependencies bring and what must go again.
     """
-    folder = Path(session.cache_dir) / "environments" / name
+    # Absolute: the tests run it from folders of their own.
+    folder = Path(session.cache_dir).resolve() / "environments" / name
     requirements = REQUIREMENTS / f"{name}.txt"
     unwanted = REQUIREMENTS / f"{name}.unwanted"
     python = folder / "bin" / "python"

@@ -119,6 +119,8 @@ def lock(root: Root) -> bool:
 def test_interrupted_by_the_user(root: Root) -> None:
     """Ctrl-C during the renames waits for them; the run ends with 130, the tree is the new one."""
     program = HARNESS.replace("os.kill(os.getpid(), signal.SIGKILL)", "os.kill(main_process, signal.SIGINT)")
+    # Whoever is started in the background of a script inherits that SIGINT is ignored; a terminal's user does not.
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n" + program
     ends = set()
     for step in range(1, 40):
         done = subprocess.run(
