@@ -1,8 +1,7 @@
-"""The `patchset` command: global options, lazily loaded commands, and errors as exit codes."""
+"""The `patchset` command: its global options, and what its commands share."""
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import sys
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 import click
 
 from patchset import __version__
+from patchset.cli.lazy import LazyGroup, run
 from patchset.errors import PatchsetError
 
 # name -> module of patchset.cli with a click command of that name; loaded when it is run, so that start-up
@@ -43,30 +43,6 @@ class Context:
         return self.root.resolve() if self.root is not None else find_root(Path.cwd())
 
 
-class LazyGroup(click.Group):
-    """A group that imports a command's module only when that command is asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module = importlib.import_module(f"patchset.cli.{COMMANDS[cmd_name][0]}")
-        command: click.Command = getattr(module, f"{cmd_name}_command")
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[click.shell_completion.CompletionItem]:
-        from click.shell_completion import CompletionItem
-
-        found = [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
-        return found + click.Command.shell_complete(self, ctx, incomplete)
-
-
 EPILOG = """\b
 Examples:
   patchset apply                  both components, at their pinned bases
@@ -79,6 +55,8 @@ Exit codes are listed in docs/exit-codes.md."""
 
 @click.group(
     cls=LazyGroup,
+    package="patchset.cli",
+    entries=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=EPILOG,
 )
@@ -96,44 +74,12 @@ def group(ctx: click.Context, root: Path | None) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    try:
-        result = group.main(args=arguments, prog_name="patchset", standalone_mode=False)
-    except click.exceptions.Exit as error:
-        return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        sys.stderr.write("interrupted: nothing is half done, run it again\n")
-        return 130
-    except PatchsetError as error:
-        _show(error, "--json" in arguments)
-        return error.exit_code
-    except BrokenPipeError:
-        # The reader of our output has gone (`| head`); there is nobody left to tell.
-        sys.stderr.close()
-        return 141
-    return result if isinstance(result, int) else 0
+    return run(group, "patchset", argv)
 
 
 def entry() -> None:
     """The console script."""
     sys.exit(main())
-
-
-def _show(error: PatchsetError, as_json: bool) -> None:
-    from patchset.cli.console import console, escape, print_json
-
-    if as_json:
-        print_json(error.as_json())
-        return
-    out = console(stderr=True)
-    out.print(f"[bold red]error:[/] {escape(error.message)}")
-    for line in error.details:
-        out.print("  " + escape(line).replace("\n", "\n  "))
-    if error.remedy:
-        out.print(f"[bold]remedy:[/] {escape(error.remedy)}")
 
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]

@@ -1,0 +1,5 @@
+"""`python -m regression`."""
+
+from regression.cli.main import entry
+
+entry()

@@ -1,0 +1,39 @@
+"""The `regression` command."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from patchset import __version__
+from patchset.cli.lazy import LazyGroup, run
+
+# name -> module of regression.cli with a click command of that name, loaded when it is run.
+COMMANDS: dict[str, tuple[str, str]] = {}
+
+EPILOG = """\b
+Exit codes are listed in docs/exit-codes.md."""
+
+
+@click.group(
+    cls=LazyGroup,
+    package="regression.cli",
+    entries=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EPILOG,
+)
+@click.version_option(__version__, prog_name="regression")
+def group() -> None:
+    """Quantize a vision-language model, check what was exported, serve it, compare, report."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    return run(group, "regression", argv)
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main())
