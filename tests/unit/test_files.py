@@ -23,15 +23,30 @@ def make(folder: Path, **files: str) -> Path:
 
 def test_series_with_comments_and_strip_levels(tmp_path: Path) -> None:
     make(tmp_path, series="# first\na.patch\n\nb.patch -p0 # why\n", a_patch=PATCH, b_patch=PATCH)
-    entries, findings = read_entries(tmp_path / "series")
+    entries, disabled, findings = read_entries(tmp_path / "series")
     assert findings == []
     assert [(entry.name, entry.strip) for entry in entries] == [("a.patch", 1), ("b.patch", 0)]
+    assert disabled == ()
+
+
+def test_a_patch_that_is_commented_out_is_known(tmp_path: Path) -> None:
+    make(tmp_path, series="a.patch\n#b.patch\n# c.patch: not before 2.0\n", a_patch=PATCH, b_patch=PATCH, c_patch=PATCH)
+    entries, disabled, findings = read_entries(tmp_path / "series")
+    assert [entry.name for entry in entries] == ["a.patch"]
+    assert disabled == ("b.patch", "c.patch")
+    assert findings == []
+
+
+def test_a_series_that_is_not_text(tmp_path: Path) -> None:
+    (tmp_path / "series").write_bytes(b"a.patch\nb\xe9.patch\n")
+    _, _, (finding,) = read_entries(tmp_path / "series")
+    assert "series: is not UTF-8: byte 9" in finding.render()
 
 
 def test_every_problem_of_a_series_is_named(tmp_path: Path) -> None:
     make(tmp_path, series="a.patch\nmissing.patch\na.patch\n../x.patch\na2.patch -R\n", a_patch=PATCH, a2_patch=PATCH)
     make(tmp_path, stray_patch=PATCH)
-    _, findings = read_entries(tmp_path / "series")
+    _, _, findings = read_entries(tmp_path / "series")
     text = "\n".join(finding.render() for finding in findings)
     assert "series:2:1: there is no patch missing.patch" in text
     assert "series:3:1: a.patch stands twice, first on line 1" in text

@@ -92,5 +92,7 @@ def _print_one(report: Report) -> None:
         if patch.outside:
             label = style("in part outside the archive:", fg="yellow")
             click.echo(f"             {label} {', '.join(patch.outside)}")
+    if report.disabled:
+        click.echo(f"  {style('commented out in series:', fg='yellow')} {', '.join(report.disabled)}")
     if report.tree:
         click.echo(f"  tree {report.tree}, branch {(report.branch or '').removeprefix('refs/heads/')}")

@@ -91,12 +91,22 @@ def list_command(context: Context, specs: tuple[str, ...], everything: bool, as_
         series = read_series(component, base)
         pinned = base.name == component.pinned
         patches = [_patch_json(series, name) for name in (patch.name for patch in series.patches)]
-        values.append({"component": component.name, "base": base.name, "pinned": pinned, "patches": patches})
+        disabled = list(series.disabled)
+        values.append(
+            {
+                "component": component.name,
+                "base": base.name,
+                "pinned": pinned,
+                "patches": patches,
+                "disabled": disabled,
+            }
+        )
         for number, patch in enumerate(patches):
             title = f"{component.name} {base.name}{' (pinned)' if pinned else ''}" if number == 0 else ""
             rows.append((escape(title), *(escape(str(patch[key])) for key in ("name", "upstream_status", "files"))))
         if not patches:
             rows.append((escape(f"{component.name} {base.name}"), "[dim]no patches[/]", "", ""))
+        rows += [("", f"[yellow]{escape(name)}[/]", "[yellow]commented out[/]", "") for name in disabled]
     if as_json:
         print_json(values)
     else:

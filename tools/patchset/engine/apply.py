@@ -16,7 +16,7 @@ from patchset.engine import binary
 from patchset.engine.placement import Misplaced, place
 from patchset.errors import IntegrityError, PatchConflict, PatchsetError
 from patchset.model.patch import FileChange, Patch
-from patchset.store.objects import DIRECTORY, SYMLINK, Entry, File, new_file
+from patchset.store.objects import DIRECTORY, SYMLINK, Entry, File, blob_id, new_file
 
 Placement = Literal["exact", "context", "outside"]
 Files = dict[str, File | None]
@@ -169,7 +169,15 @@ def _change(tree: _Tree, change: FileChange, files: Files, offsets: list[tuple[s
         if obstacle := tree.obstacle(change.new_path, files):
             raise _NoMatchError(obstacle)
     exact = _proved(change, old, recorded)
-    data = _content(change, old, exact, offsets)
+    try:
+        data = _content(change, old, exact, offsets)
+        _held_to_its_blob(change, data, exact)
+    except _NoMatchError:
+        # A foreign patch that was edited by hand, as quilt users do, keeps the index line that it once had.
+        if recorded or not exact or not change.hunks:
+            raise
+        exact = False
+        data = _content(change, old, exact, offsets)
     if change.operation == "delete":
         if data:
             raise _NoMatchError("the file holds more than the patch removes")
@@ -177,9 +185,6 @@ def _change(tree: _Tree, change: FileChange, files: Files, offsets: list[tuple[s
         return exact
     mode = change.new_mode or (old.mode if old else 0o100644)
     new = new_file(mode, data)
-    if exact and change.new_blob and not new.blob.startswith(change.new_blob):
-        why = f"the patch says that it gives blob {change.new_blob}, its text gives {new.blob}"
-        raise _NoMatchError(why, kind=IntegrityError)
     if change.operation == "rename":
         files[change.old_path or ""] = None
     files[change.path] = new
@@ -200,6 +205,16 @@ def _proved(change: FileChange, old: File | None, recorded: bool) -> bool:
     if recorded or change.payload is not None:
         raise _NoMatchError(f"the patch was made against blob {change.old_blob}, the tree has {old.blob}")
     return False
+
+
+def _held_to_its_blob(change: FileChange, data: bytes, exact: bool) -> None:
+    """A patch that says which blob it gives must give it."""
+    if change.operation == "delete" or not exact or not change.new_blob:
+        return
+    blob = blob_id(data)
+    if not blob.startswith(change.new_blob):
+        why = f"the patch says that it gives blob {change.new_blob}, its text gives {blob}"
+        raise _NoMatchError(why, kind=IntegrityError)
 
 
 def _content(change: FileChange, old: File | None, exact: bool, offsets: list[tuple[str, int, int]]) -> bytes:

@@ -31,13 +31,17 @@ class Entry:
 
 @dataclass(frozen=True)
 class Series:
-    """The ordered patches of one component for one base; `folder` is where they stand."""
+    """The ordered patches of one component for one base; `folder` is where they stand.
+
+    `disabled` are the patch files beside them whose line in `series` is commented out.
+    """
 
     component: Component
     base: Base
     folder: Path
     entries: tuple[Entry, ...]
     files: tuple[bytes, ...]
+    disabled: tuple[str, ...] = ()
 
     @cached_property
     def digest(self) -> str:
@@ -73,14 +77,22 @@ class Series:
         return f"{self.component.name}@{self.base.name}" if self.base.name else self.component.name
 
 
-def read_entries(file: Path) -> tuple[tuple[Entry, ...], list[Finding]]:
+def read_entries(file: Path) -> tuple[tuple[Entry, ...], tuple[str, ...], list[Finding]]:
     """Read a quilt `series` file: a patch a line, `-pN` after it, `#` for comments.
 
-    Every entry must be a plain file name beside the `series` file, or below it.
+    Every entry must be a plain file name beside the `series` file, or below it; every patch file there must
+    be an entry, or a comment must begin with its name. Returns the entries, the files that are commented out
+    so, and what is wrong.
     """
     findings: list[Finding] = []
     entries: dict[str, Entry] = {}
-    for number, raw in enumerate(file.read_text("utf-8").split("\n"), 1):
+    try:
+        text = file.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        return (), (), [Finding(file, f"is not UTF-8: byte {error.start}")]
+    lines = text.split("\n")
+    commented = {match[1].rstrip(":,;") for line in lines if (match := re.match(r"\s*#+\s*(\S+)", line))}
+    for number, raw in enumerate(lines, 1):
         text = re.sub(r"(?:^|\s)#.*$", "", raw).strip()
         if not text:
             continue
@@ -104,12 +116,16 @@ def read_entries(file: Path) -> tuple[tuple[Entry, ...], list[Finding]]:
             findings.append(Finding(file, f"there is no patch {name}", number, column, len(name), raw))
         else:
             entries[name] = Entry(name, strip, number)
-    listed = set(entries)
+    disabled = []
     for found in sorted(file.parent.rglob("*")):
         name = found.relative_to(file.parent).as_posix()
-        if found.suffix in (".patch", ".diff") and name not in listed:
-            findings.append(Finding(found, "is not listed in `series`"))
-    return tuple(entries.values()), findings
+        if found.suffix not in (".patch", ".diff") or name in entries:
+            continue
+        if name in commented:
+            disabled.append(name)
+        else:
+            findings.append(Finding(found, "is not listed in `series`; list it, or put its name there after a #"))
+    return tuple(entries.values()), tuple(disabled), findings
 
 
 def load(component: Component, base: Base) -> tuple[Series | None, list[Finding]]:
@@ -117,11 +133,11 @@ def load(component: Component, base: Base) -> tuple[Series | None, list[Finding]
     file = base.folder / "series"
     if not file.is_file():
         return None, [Finding(file, "there is no such file; list the patches in it, one a line")]
-    entries, findings = read_entries(file)
+    entries, disabled, findings = read_entries(file)
     if findings:
         return None, findings
     files = tuple((base.folder / entry.name).read_bytes() for entry in entries)
-    return Series(component, base, base.folder, entries, files), []
+    return Series(component, base, base.folder, entries, files, disabled), []
 
 
 def status_of(patch: Patch) -> UpstreamStatus | None:

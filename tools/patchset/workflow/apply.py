@@ -26,7 +26,10 @@ Outcome = Literal["applied", "unchanged", "unapplied"]
 
 @dataclass(frozen=True)
 class Report:
-    """What a command did to one component; `why` tells why its source was chosen."""
+    """What a command did to one component.
+
+    `why` tells why its source was chosen, `disabled` names the patch files that are commented out in `series`.
+    """
 
     component: str
     base: str
@@ -38,6 +41,7 @@ class Report:
     commit: str
     tree: str
     patches: tuple[AppliedPatch, ...]
+    disabled: tuple[str, ...]
 
     def as_json(self) -> dict[str, object]:
         return asdict(self)
@@ -297,4 +301,5 @@ def _report(series: Series, outcome: Outcome, state: State, why: str = "") -> Re
         commit=state.tip,
         tree=state.tree,
         patches=state.patches,
+        disabled=series.disabled,
     )
