@@ -58,7 +58,7 @@ def wheels(root: Path) -> dict[str, dict[str, Any]]:
 def test_the_tree_is_the_recorded_one(root: Path, name: str) -> None:
     (status,) = patchset(root, "status", name)
     assert status["tree_is_recorded"] is True
-    assert status["would"] == "nothing"
+    assert status["would"] == "do nothing"
     assert status["local"] == []
 
 

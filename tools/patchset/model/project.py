@@ -37,10 +37,12 @@ class Project:
         """
         chosen: dict[str, tuple[Component, Base]] = {}
         for spec in specs or tuple(item.name for item in self.components):
-            name, _, wanted = spec.partition("@")
+            name, at, wanted = spec.partition("@")
             component = self.component(name)
             if name in chosen:
                 raise UsageError(f"{name} is named twice", remedy="name each component once")
+            if at and not wanted:
+                raise UsageError(f"{spec!r} names no base", remedy=f"write {name}, or {name}@BASE")
             chosen[name] = (component, pinned(component, wanted))
         return tuple(chosen.values())
 

@@ -87,7 +87,9 @@ def status(project: Project, component: Component, base: Base) -> Status:
     except PatchsetError as error:
         would, refused = "refuse", error.as_json()
     applied = state is not None and commit == state.tip and state.tip != state.base_commit
-    recorded = _recorded(component, state) if applied else None
+    # A commit of the user's on top of what was applied leaves a tree that is not the recorded one.
+    was_applied = state is not None and state.tip != state.base_commit and commit != state.base_commit
+    recorded = _recorded(component, state) if was_applied else None
     return Status(
         component=component.name,
         base=base.name,
@@ -171,7 +173,7 @@ def _would(project: Project, location: Location, series: Series, interrupted: bo
         where = f"from the {found.kind}" if found else "from the submodule if its host answers, else the archive"
         return f"populate {series.component.path} {where}, and apply {patches}"
     if applying.is_applied(location, series):
-        return "nothing"
+        return "do nothing"
     source = _source_here(project, location, series)
     if source is None:
         return f"fetch {series.base.name} and apply {patches}"
@@ -179,7 +181,7 @@ def _would(project: Project, location: Location, series: Series, interrupted: bo
     before = applying.current(location)
     applying.refuse_foreign(location, project.root, series.component, before, source.commit, series.base)
     if before[1] == made.tip and before[0] == applying.branch_of(series.base):
-        return "nothing to the files; note their state"
+        return "change no file, and note what is there"
     changes = diff(location.git, before[1], made.tip)
     switch.refuse_under_way(location)
     switch.refuse_local(location, changes)
