@@ -19,6 +19,11 @@ Tested-By: tests/test_it.py::test_it
 """
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the fast tests first: whoever broke something small hears of it before the real trees are fetched."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
 @pytest.fixture(autouse=True)
 def _own_git_configuration(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the developer's git configuration, and the tool's cache, out of the tests."""
