@@ -40,11 +40,12 @@ def check_checkpoint_command(folders: tuple[Path, ...], as_json: bool) -> int:
         print_json([verdict.as_json() for verdict in verdicts])
     else:
         for verdict in verdicts:
-            _print(verdict)
+            print_verdict(verdict)
     return 0 if all(verdict.good for verdict in verdicts) else VerifyFailed.exit_code
 
 
-def _print(verdict: Verdict) -> None:
+def print_verdict(verdict: Verdict) -> None:
+    """Print a verdict: what was found, and what each kind of breach leads to."""
     from patchset.cli.console import console, escape
     from regression.checkpoint.finding import EXPLAINED
 
