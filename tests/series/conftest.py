@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import pytest
 
+from patchset.model.component import Base, Component
 from patchset.model.project import load
 from patchset.progress import Quiet
 from patchset.sources import archive
@@ -52,25 +53,31 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Trees]:
         git = Git(folder / "store.git")
         git.init()
         commit = archive.import_archive(git, base.archive, archive.download(base.archive, Quiet()), Quiet())
-        location = Location(component.name, folder / "none", git.gitdir, folder, False)
         recorded = base.archive
         source = Acquired("archive", commit, "", recorded.covers, recorded.tree, recorded.patched_tree)
-        made = compute(location, read_series(component, base), source)
-        checkouts = []
-        for name, tip in (("base", commit), ("patched", made.tip)):
-            tree = folder / name
-            tree.mkdir()
-            Git(git.gitdir, tree).run("read-tree", "--reset", "-u", tip, env={"GIT_INDEX_FILE": str(folder / "index")})
-            info = tree / f"{base.archive.project.replace('-', '_')}-{base.name.removeprefix('v')}.dist-info"
-            # vLLM asks for its own distribution to choose a platform: without one it takes none, as is wanted here.
-            if component.name == "modelopt":
-                info.mkdir()
-                metadata = _METADATA.format(name=base.archive.project, version=base.name)
-                (info / "METADATA").write_text(metadata)
-            checkouts.append(tree)
-        return Trees(*checkouts)
+        return check_out(component, base, git, source)
 
     return make
+
+
+def check_out(component: Component, base: Base, git: Git, source: Acquired) -> Trees:
+    """Apply the series to a base that is in the store, and check out both trees beside the store."""
+    folder = git.gitdir.parent
+    location = Location(component.name, folder / "none", git.gitdir, folder, False)
+    made = compute(location, read_series(component, base), source)
+    checkouts = []
+    for name, tip in (("base", source.commit), ("patched", made.tip)):
+        tree = folder / name
+        tree.mkdir()
+        Git(git.gitdir, tree).run("read-tree", "--reset", "-u", tip, env={"GIT_INDEX_FILE": str(folder / "index")})
+        # vLLM asks for its own distribution to choose a platform: without one it takes none, as is wanted here.
+        if component.name == "modelopt":
+            assert base.archive is not None
+            info = tree / f"{base.archive.project.replace('-', '_')}-{base.name.removeprefix('v')}.dist-info"
+            info.mkdir()
+            (info / "METADATA").write_text(_METADATA.format(name=base.archive.project, version=base.name))
+        checkouts.append(tree)
+    return Trees(*checkouts)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,10 @@ from patchset import __version__
 from patchset.cli.lazy import LazyGroup, run
 
 # name -> module of regression.cli with a click command of that name, loaded when it is run.
-COMMANDS: dict[str, tuple[str, str]] = {}
+COMMANDS: dict[str, tuple[str, str]] = {
+    "quantize": ("quantize", "Quantize a model with ModelOpt's library, export it, check what was exported."),
+    "check-checkpoint": ("check_checkpoint", "Hold checkpoints that ModelOpt exported against their format."),
+}
 
 EPILOG = """\b
 Exit codes are listed in docs/exit-codes.md."""

@@ -1,0 +1,149 @@
+"""Files that are cut off, doubled, missing or no safetensors at all; and the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from patchset.progress import Quiet
+from regression.checkpoint import values
+from regression.checkpoint.check import check
+from regression.checkpoint.finding import Breach
+from regression.checkpoint.header import BadFile, read_header
+from regression.cli.main import main
+
+from .made import Made, checkpoint, f32, safetensors
+
+INDEX = "model.safetensors.index.json"
+FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+
+
+def breaches(folder: Path) -> list[Breach]:
+    return list(check(folder, Quiet()).breaches)
+
+
+def sharded(folder: Path) -> Path:
+    made = checkpoint(layers=2)
+    made.files = {name: FIRST if name < "model.layers.1" else SECOND for name in made.tensors}
+    return made.write(folder)
+
+
+def header(text: str, data: bytes = b"") -> bytes:
+    return len(text).to_bytes(8, "little") + text.encode() + data
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "no safetensors file"),
+        (b"\xff" * 64, "cut off"),
+        (header("not json"), "not JSON"),
+        (header("[]"), "not a JSON object"),
+        (header('{"a": {"dtype": "F32"}}'), "describes a"),
+        (header('{"a": {"dtype": "F32", "shape": ["x"], "data_offsets": [0, 4]}}'), "describes a"),
+        (header('{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}', b"1234"), "gives a 4 bytes"),
+        (header('{"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}', b"12345678"), "a hole"),
+        (safetensors({"a": f32(1)})[:-1], "is cut off"),
+        (safetensors({"a": f32(1)}) + b"more", "is cut off"),
+    ],
+)
+def test_files_that_are_none(tmp_path: Path, data: bytes, words: str) -> None:
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(data)
+    with pytest.raises(BadFile, match=words):
+        read_header(file)
+
+
+def test_a_file_that_is_none_is_a_breach(tmp_path: Path) -> None:
+    made = checkpoint().write(tmp_path)
+    (made / "model.safetensors").write_bytes(b"<html>not found</html>")
+    assert Breach("file", "model.safetensors", "is no safetensors file, or cut off: 22 bytes, a header of " + str(
+        int.from_bytes(b"<html>no", "little"))) in breaches(tmp_path)  # fmt: skip
+
+
+def test_no_weights_at_all(tmp_path: Path) -> None:
+    checkpoint().write(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    assert any("holds no *.safetensors" in breach.text for breach in breaches(tmp_path))
+
+
+def test_json_that_is_none(tmp_path: Path) -> None:
+    checkpoint().write(tmp_path)
+    (tmp_path / "hf_quant_config.json").write_text("{")
+    found = breaches(tmp_path)
+    assert any(breach.where == "hf_quant_config.json" and "is not JSON" in breach.text for breach in found)
+    (tmp_path / "config.json").write_text("[]")
+    assert any("does not hold a JSON object" in breach.text for breach in breaches(tmp_path))
+    (tmp_path / "config.json").unlink()
+    assert Breach("file", "config.json", "is absent") in breaches(tmp_path)
+
+
+def test_a_shard_is_missing(tmp_path: Path) -> None:
+    (sharded(tmp_path) / SECOND).unlink()
+    assert any(breach.where == INDEX and SECOND in breach.text for breach in breaches(tmp_path))
+
+
+def test_shards_without_an_index(tmp_path: Path) -> None:
+    (sharded(tmp_path) / INDEX).unlink()
+    assert [breach.where for breach in breaches(tmp_path)] == [INDEX]
+
+
+def test_an_index_that_lies(tmp_path: Path) -> None:
+    index = sharded(tmp_path) / INDEX
+    weight_map = json.loads(index.read_text())["weight_map"]
+    weight_map["model.norm.weight"] = FIRST
+    weight_map["model.extra.weight"] = SECOND
+    del weight_map["lm_head.weight"]
+    index.write_text(json.dumps({"weight_map": weight_map}))
+    found = {breach.where: breach.text for breach in breaches(tmp_path)}
+    assert "by the index in " + FIRST in found["model.norm.weight"]
+    assert "is not" in found["model.extra.weight"]
+    assert "does not name lm_head.weight" in found[INDEX]
+
+
+def test_a_tensor_that_is_there_twice(tmp_path: Path) -> None:
+    sharded(tmp_path)
+    (tmp_path / "more.safetensors").write_bytes(safetensors({"model.norm.weight": f32(1)}))
+    assert any(f"is in {SECOND} and more.safetensors" in breach.text for breach in breaches(tmp_path))
+
+
+def test_pieces_find_what_one_look_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = checkpoint("FP8")
+    made.tensors["model.layers.0.mlp.up_proj.weight"].data[-1, -1] = 0x7F
+    whole = breaches(made.write(tmp_path))
+    monkeypatch.setattr(values, "PIECE", 100)
+    assert breaches(tmp_path) == whole
+    assert len(whole) == 1
+
+
+def spoilt() -> Made:
+    made = checkpoint()
+    for name in [name for name in made.tensors if name.endswith("pre_quant_scale")]:
+        del made.tensors[name]
+    return made
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good, bad = checkpoint().write(tmp_path / "good"), spoilt().write(tmp_path / "bad")
+    assert main(["check-checkpoint", str(good)]) == 0
+    assert "good (W8A8_SQ_PER_CHANNEL, FP8 KV cache)" in capsys.readouterr().out
+    assert main(["check-checkpoint", str(good), str(bad)]) == 12
+    said = capsys.readouterr().out
+    assert "14 breaches" in said
+    assert "and 9 more" in said
+    assert said.count("is absent; W8A8_SQ_PER_CHANNEL has it") == 5
+
+
+def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check-checkpoint", "--json", str(spoilt().write(tmp_path))]) == 12
+    (found,) = json.loads(capsys.readouterr().out)
+    assert (found["good"], found["algo"], len(found["breaches"])) == (False, "W8A8_SQ_PER_CHANNEL", 14)
+    assert found["breaches"][0]["rule"] == "missing"
+
+
+def test_bad_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check-checkpoint"]) == 2
+    assert main(["check-checkpoint", str(tmp_path / "nowhere")]) == 2
+    assert "is not a folder" in capsys.readouterr().err

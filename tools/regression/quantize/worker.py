@@ -1,0 +1,222 @@
+"""Quantize and export a model with ModelOpt: `worker.py JOB`, by an interpreter that has ModelOpt.
+
+It imports nothing of this project. JOB is job.py's in JSON. Progress goes to file descriptor 3, a JSON object a line:
+`{"task", "total", "unit"}` opens a task, `{"done"}` tells how far it is, `{"result"}` ends the work.
+
+The steps are those of ModelOpt's examples/hf_ptq/hf_ptq.py, so that the checkpoint is the same, tensor for tensor: of a
+vision-language model only the language model is quantized, the rest is marked as left alone.
+"""
+
+# mypy: disable-error-code="import-not-found"
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+
+
+def tell(**values: Any) -> None:
+    """Send one line of progress."""
+    os.write(3, (json.dumps(values) + "\n").encode())
+
+
+class Counted:
+    """A data loader that tells of its progress each time that it is gone through."""
+
+    def __init__(self, loader: Any, title: str) -> None:
+        self.loader = loader
+        self.title = title
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        tell(task=self.title, total=len(self), unit="batches")
+        for number, batch in enumerate(self.loader, 1):
+            yield batch
+            tell(done=number)
+
+
+def load_model(job: dict[str, Any]) -> Any:
+    """Return the model as its own class loads it, in the checkpoint's type."""
+    import transformers
+
+    config = transformers.AutoConfig.from_pretrained(job["model"])
+    architecture = (config.architectures or ["AutoModelForCausalLM"])[0]
+    kind = getattr(transformers, architecture, transformers.AutoModelForCausalLM)
+    model = kind.from_pretrained(job["model"], device_map=job["device"], dtype="auto")
+    return model.eval()
+
+
+def load_tokenizer(job: dict[str, Any]) -> Any:
+    """Return the tokenizer, padding on the left with the end of text, as hf_ptq.py has it."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(job["model"])
+    if tokenizer.pad_token != "<unk>":  # noqa: S105, the name of a token
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "left"
+    return tokenizer
+
+
+def language_model(model: Any) -> Any:
+    """Return the part that is quantized; what stands beside it is marked as left alone, for the export."""
+    import modelopt.torch.quantization as mtq
+    from modelopt.torch.export.model_utils import get_language_model_from_vl
+
+    lineage = get_language_model_from_vl(model)
+    if lineage is None:
+        return model
+    *ancestors, found = lineage
+    listed = isinstance(mtq.FP8_DEFAULT_CFG["quant_cfg"], list)  # before 0.43 it is a dictionary
+    nothing = [{"quantizer_name": "*", "enable": False}] if listed else {"default": {"enable": False}}
+    seen = {*ancestors, found}
+    for ancestor in ancestors:
+        for module in ancestor.children():
+            if module not in seen:
+                mtq.quantize(module, {"quant_cfg": nothing, "algorithm": "max"}, forward_loop=None)
+                seen.add(module)
+    return found
+
+
+def configuration(job: dict[str, Any]) -> dict[str, Any]:
+    """Return ModelOpt's configuration of the format and the KV cache."""
+    import modelopt.torch.quantization as mtq
+
+    config: dict[str, Any] = copy.deepcopy(getattr(mtq, job["config"]))
+    if job["cache_config"]:
+        cache = copy.deepcopy(getattr(mtq, job["cache_config"])["quant_cfg"])
+        config = mtq.utils.update_quant_cfg_with_kv_cache_quant(config, cache)
+    if job["alpha"] is not None:
+        config["algorithm"] = {"method": "smoothquant", "alpha": job["alpha"]}
+    return config
+
+
+def text_loop(job: dict[str, Any], tokenizer: Any, device: Any) -> Callable[[Any], Any]:
+    """Return what shows the captions to the model."""
+    from modelopt.torch.utils.dataset_utils import create_forward_loop, get_dataset_dataloader
+
+    os.environ["COCO2017_CAPTIONS_LOCAL_PATH"] = job["captions"]
+    loader = get_dataset_dataloader(
+        dataset_name=["coco2017_captions_local"],
+        tokenizer=tokenizer,
+        batch_size=job["batch"],
+        num_samples=[job["samples"]],
+        max_sample_length=job["length"],
+        device=device,
+    )
+    loop: Callable[[Any], Any] = create_forward_loop(dataloader=Counted(loader, "calibrate"))
+    return loop
+
+
+def picture_loop(job: dict[str, Any], model: Any) -> Callable[[Any], Any]:
+    """Return what shows pictures with captions, one at a time, to the whole model."""
+    import torch
+    from modelopt.torch.utils import dataset_utils
+    from PIL import Image
+    from transformers import AutoProcessor
+
+    processor = AutoProcessor.from_pretrained(job["model"])
+    files = sorted(path for path in Path(job["images"]).iterdir() if path.suffix.lower() in PICTURES)[: job["samples"]]
+    samples = getattr(dataset_utils, "get_dataset_samples", None) or dataset_utils._get_dataset_samples
+    os.environ["COCO2017_CAPTIONS_LOCAL_PATH"] = job["captions"]
+    captions = samples("coco2017_captions_local", len(files))
+
+    def batches() -> Iterator[Any]:
+        for number, file in enumerate(files):
+            content = [{"type": "image"}, {"type": "text", "text": captions[number % len(captions)]}]
+            text = f"<|vision_start|><|image_pad|><|vision_end|>{content[1]['text']}"
+            if getattr(processor, "chat_template", None):
+                text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+            with Image.open(file) as picture:
+                yield processor(images=[picture.convert("RGB")], text=[text], return_tensors="pt").to(model.device)
+
+    def loop(_: Any) -> None:
+        tell(task="calibrate", total=len(files), unit="pictures")
+        with torch.no_grad():
+            for number, batch in enumerate(batches(), 1):
+                model(**batch, use_cache=False)
+                tell(done=number)
+
+    return loop
+
+
+def export(model: Any, job: dict[str, Any]) -> None:
+    """Write the checkpoint, telling of each layer that is packed."""
+    import torch
+    from modelopt.torch.export import export_hf_checkpoint, unified_export_hf
+    from modelopt.torch.quantization.utils import is_quantized_linear
+
+    total = sum(is_quantized_linear(module) and module.weight_quantizer.is_enabled for module in model.modules())
+    tell(task="export", total=total, unit="layers")
+    pack = unified_export_hf._export_quantized_weight
+    done = 0
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        nonlocal done
+        result = pack(*arguments, **options)
+        done += 1
+        if done <= total:
+            tell(done=done)
+        return result
+
+    unified_export_hf._export_quantized_weight = counted
+    with torch.no_grad():
+        export_hf_checkpoint(model, export_dir=job["out"])
+
+
+def save_processor(job: dict[str, Any], tokenizer: Any) -> None:
+    """Write tokenizer and processor; what lies beside the source's weights wins, as in hf_ptq.py."""
+    import shutil
+
+    out = Path(job["out"])
+    tokenizer.save_pretrained(out)
+    source = Path(job["model"])
+    for pattern in ("*processor*.json", "*.jinja", "tokenizer*", "vocab*", "merges.txt", "added_tokens.json"):
+        for file in source.glob(pattern) if source.is_dir() else ():
+            shutil.copy2(file, out / file.name)
+    if not source.is_dir():
+        from transformers import AutoProcessor
+
+        AutoProcessor.from_pretrained(job["model"]).save_pretrained(out)
+
+
+def main() -> None:
+    """Do the job."""
+    job = json.loads(sys.argv[1])
+    tell(task="load ModelOpt and the model")
+    import modelopt
+    import modelopt.torch.opt as mto
+    import modelopt.torch.quantization as mtq
+    import numpy
+    import torch
+
+    mto.enable_huggingface_checkpointing()
+    random.seed(job["seed"])
+    numpy.random.seed(job["seed"])
+    model = load_model(job)
+    tokenizer = load_tokenizer(job)
+    tuned = language_model(model)
+    device = model.model.device if hasattr(model, "model") else model.device
+    loop = picture_loop(job, model) if job["images"] else text_loop(job, tokenizer, device)
+    started = time.monotonic()
+    mtq.quantize(tuned, configuration(job), forward_loop=loop)
+    calibrated = time.monotonic()
+    export(model, job)
+    save_processor(job, tokenizer)
+    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+    seconds = {"calibrate": calibrated - started, "export": time.monotonic() - calibrated}
+    tell(result={"modelopt": modelopt.__version__, "seconds": seconds, "peak_gpu_bytes": peak})
+
+
+if __name__ == "__main__":
+    main()
