@@ -58,7 +58,9 @@ answer({
     "present": {f"{a}.{b}": choose((a, b), False) for a, b in gpus},
     "unknown": choose(None, False),
     "reason": supported(120)[1],
-    "fused": fused and {c: {f"{a}.{b}": choose_fused((a, b), c) for a, b in gpus} for c in ("auto", "triton", "cutlass")},
+    "fused": fused and {
+        choice: {f"{a}.{b}": choose_fused((a, b), choice) for a, b in gpus}
+        for choice in ("auto", "triton", "cutlass")},
 })
 """
 
