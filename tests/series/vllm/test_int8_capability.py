@@ -12,6 +12,7 @@ pytestmark = pytest.mark.slow
 
 # The platform's own answers are set, since a machine without a GPU has none; what is asked is upstream's code.
 CHOOSE = """
+import os
 from vllm.platforms import current_platform
 import vllm.model_executor.kernels.linear as linear
 import vllm.model_executor.kernels.linear.scaled_mm.cutlass as cutlass
@@ -28,9 +29,12 @@ gpu = Gpu()
 import vllm.model_executor.kernels.linear.scaled_mm.triton as triton
 for module in (linear, cutlass, triton):
     module.current_platform = gpu
-config = linear.Int8ScaledMMLinearLayerConfig(is_static_input_scheme=True, is_channelwise=True, input_symmetric=True)
+# A dynamic input scale is what upstream's two kernels alone can have.
+dynamic, static = (
+    linear.Int8ScaledMMLinearLayerConfig(is_static_input_scheme=it, is_channelwise=True, input_symmetric=True)
+    for it in (False, True))
 
-def choose(capability, argument):
+def choose(capability, argument, config=dynamic):
     gpu.capability = DeviceCapability(*capability) if capability else None
     number = capability[0] * 10 + capability[1] if argument and capability else None
     try:
@@ -39,6 +43,14 @@ def choose(capability, argument):
     except ValueError as error:
         return str(error)
     return kernel.__name__
+def choose_fused(capability, choice):
+    os.environ["VLLM_FUSED_INT8_LINEAR"] = choice
+    return choose(capability, True, static)
+try:
+    import vllm.model_executor.kernels.linear.scaled_mm.fused_int8 as fused
+    fused.current_platform, fused.HAS_TRITON = gpu, True
+except ImportError:
+    fused = None
 gpus = [(7, 5), (8, 0), (8, 9), (9, 0), (10, 0), (10, 3), (12, 0), (12, 1)]
 supported = cutlass.CutlassInt8ScaledMMLinearKernel.is_supported
 answer({
@@ -46,6 +58,9 @@ answer({
     "present": {f"{a}.{b}": choose((a, b), False) for a, b in gpus},
     "unknown": choose(None, False),
     "reason": supported(120)[1],
+    "fused": fused and {
+        choice: {f"{a}.{b}": choose_fused((a, b), choice) for a, b in gpus}
+        for choice in ("auto", "triton", "cutlass")},
 })
 """
 
@@ -65,6 +80,22 @@ def test_the_kernel_chosen(chosen: dict[Which, Answer], how: str) -> None:
     assert set(old.values()) == {CUTLASS}, "the unpatched release takes CUTLASS everywhere"
     for capability, kernel in new.items():
         assert kernel == (CUTLASS if float(capability) < 10 else TRITON), capability
+
+
+FUSED = "FusedInt8ScaledMMLinearKernel"
+
+
+@pytest.mark.parametrize("choice", ["auto", "triton", "cutlass"])
+def test_the_fused_kernel_chosen(chosen: dict[Which, Answer], choice: str) -> None:
+    assert chosen["base"].value["fused"] is None
+    for capability, kernel in chosen["patched"].value["fused"][choice].items():
+        number = float(capability)
+        if number < 8:
+            assert kernel == CUTLASS, capability
+        elif number >= 10 and choice == "cutlass":
+            assert kernel == TRITON, "CUTLASS cannot be forced where it has no kernel"
+        else:
+            assert kernel == FUSED, capability
 
 
 def test_a_device_that_does_not_say_keeps_upstreams_choice(chosen: dict[Which, Answer]) -> None:
