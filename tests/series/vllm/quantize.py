@@ -7,8 +7,11 @@ Run by an interpreter that has ModelOpt: `quantize.py ANSWER FOLDER JOBS`. JOBS 
     config   a configuration of modelopt.torch.quantization, such as INT8_SMOOTHQUANT_CFG
     alpha    SmoothQuant's alpha; absent: ModelOpt's default, 1.0
     kv       "fp8" quantizes the KV cache; absent: it is left alone
+    weights only  name of layers, with wildcards, whose activations stay unquantized
     awake    names of layers, with wildcards, that stay unquantized
     ask      false: export only
+    level    true: all weights share their largest value, and so do the FP8 scales of a fused layer's shards.
+             vLLM's CPU build cannot requantize those that differ: it has no FP8 quantization of its own
 
 ANSWER maps each name to its prompts, and each of those to its `words`, the log-probabilities of the token after
 it and the greedy `tokens`, as ModelOpt's fake quantization computes them: after export has made fused layers share
@@ -38,7 +41,6 @@ from modelopt.torch.quantization.nn import TensorQuantizer
 
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny
-
 
 GREEDY = 6
 NOISE = 2e-6
@@ -148,6 +150,8 @@ def quantization(job: dict[str, Any]) -> dict[str, Any]:
         config = mtq.utils.update_quant_cfg_with_kv_cache_quant(config, mtq.FP8_KV_CFG["quant_cfg"])
     for name in ("*visual*", *job.get("awake", ())):
         config["quant_cfg"].append({"quantizer_name": name, "enable": False})
+    if "weights only" in job:
+        config["quant_cfg"].append({"quantizer_name": f"{job['weights only']}input_quantizer", "enable": False})
     if "alpha" in job:
         config["algorithm"] = {"method": "smoothquant", "alpha": job["alpha"]}
     return config
@@ -156,6 +160,10 @@ def quantization(job: dict[str, Any]) -> dict[str, Any]:
 def run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Quantize and export one model to `folder`; return its reference."""
     model = tiny.build(job["family"])
+    if job.get("level"):
+        for module in model.modules():
+            if isinstance(module, torch.nn.Linear):
+                module.weight.data.clamp_(-0.2, 0.2)[0, 0] = 0.2
     mtq.quantize(model, quantization(job), calibrate)
     answers: dict[str, Any] = {}
     share_scales = unified_export_hf.requantize_resmooth_fused_llm_layers

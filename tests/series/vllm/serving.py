@@ -7,6 +7,8 @@ Run by an interpreter that has vLLM: `serving.py ANSWER JOBS`. JOBS is a JSON li
     family    see tiny.py
     words     the prompts: `{"text": [...], "picture": [...]}`; absent: it is only loaded
     options   more arguments of `vllm.LLM`
+    changes   endings of tensors' names, and what a copy of the checkpoint has in their place: a factor, or null
+              where it lacks them
 
 ANSWER maps each name to `{"error": "..."}`, or to `quantization`, `kernels` (the kernel's class of each linear layer),
 `kv_scales` ([k, v] of each attention layer), and for each prompt its `logprobs` and greedy `tokens`.
@@ -18,7 +20,9 @@ from __future__ import annotations
 
 import gc
 import json
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +30,22 @@ sys.path.insert(0, str(Path(__file__).parent))
 import tiny
 
 GREEDY = 6
+
+
+def changed(folder: Path, changes: dict[str, float | None]) -> Path:
+    """Return a copy of the checkpoint with some tensors scaled or left out."""
+    from safetensors.torch import load_file, save_file
+
+    copy = Path(tempfile.mkdtemp(dir=Path.cwd()))
+    shutil.copytree(folder, copy, dirs_exist_ok=True)
+    tensors = load_file(folder / "model.safetensors")
+    for ending, factor in changes.items():
+        (name,) = [name for name in tensors if name.endswith(ending)]
+        old = tensors.pop(name)
+        if factor is not None:
+            tensors[name] = old * factor
+    save_file(tensors, copy / "model.safetensors")
+    return copy
 
 
 def look(model: Any) -> dict[str, Any]:
@@ -49,7 +69,8 @@ def serve(job: dict[str, Any]) -> dict[str, Any]:
     llm = None
     try:
         options = {"dtype": "float32", "enforce_eager": True, "max_model_len": 128, "max_num_seqs": 2}
-        llm = LLM(job["folder"], max_logprobs=tiny.VOCABULARY, **{**options, **job.get("options", {})})
+        folder = changed(Path(job["folder"]), job["changes"]) if "changes" in job else Path(job["folder"])
+        llm = LLM(str(folder), max_logprobs=tiny.VOCABULARY, **{**options, **job.get("options", {})})
         answer = {"quantization": llm.llm_engine.model_config.quantization}
         if llm.llm_engine.vllm_config.parallel_config.world_size == 1:
             (seen,) = llm.apply_model(look)
