@@ -11,8 +11,10 @@ with 24 GB for the references in fp32 (16 GB of weights). Every combination of v
 
 Exactness is measured against the checkpoint's own arithmetic in fp32 (see serving_model.py), at every position of
 the prompts: how much the log-probability of the prompt's next token differs, and how often the most probable token is
-the same; and on how many greedy tokens both agree. The bf16 row is what bf16 alone costs; "itself" is how far
-quantization moves the reference.
+the same; and on how many greedy tokens both agree. The bf16 row is what bf16 alone costs. A value near the boundary
+of two int8 steps falls on either side by bf16's last bit, so two right computations of one checkpoint in bf16 differ
+about as much as quantization changes the model. Therefore also: how far the reference is from the unquantized one
+("itself"), and how far what vLLM serves is from that ("served"): a fault in serving makes the second the larger one.
 Throughput: `prefill` is 512 prompts of 512 tokens, `decode` 128 sequences of 256 tokens, `single` one of 256, in
 tokens/s, best of two; `ttft` the median time in ms to the first token of a 512-token prompt.
 """
@@ -23,7 +25,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import shutil
 import statistics
@@ -120,8 +121,8 @@ def serve(arguments: argparse.Namespace) -> None:
         gpu_memory_utilization=0.8, limit_mm_per_prompt={"image": 1, "video": 0}, **options,
     )  # fmt: skip
     figures: dict[str, Any] = {"start": time.perf_counter() - start, "kernels": llm.apply_model(look)[0]}
-    figures["exact"] = exactness(llm, json.loads((arguments.folder / f"{name}.json").read_text()))
-    figures["exact"]["quantization itself, mean"] = moved(arguments.folder, name)
+    reference, plain = (read(arguments.folder / f"{which}.json") for which in (name, "bf16"))
+    figures["exact"] = exactness(llm, reference, plain)
     sizes = TINY_SIZES if arguments.tiny else SIZES
     if not arguments.no_speed:
         for kind, (count, length, made) in sizes.items():
@@ -135,13 +136,10 @@ def serve(arguments: argparse.Namespace) -> None:
     Path(arguments.out).write_text(json.dumps(figures))
 
 
-def moved(folder: Path, name: str) -> float | None:
-    """Return how far the checkpoint's reference is from bf16's, where that was made: what quantization costs."""
-    if not (folder / "bf16.json").exists():
-        return None
-    this, other = (json.loads((folder / f"{which}.json").read_text()) for which in (name, "bf16"))
-    pairs = (zip(this[kind]["logprobs"], other[kind]["logprobs"], strict=True) for kind in this if kind != "picture")
-    return statistics.mean(abs(one - two) for pair in pairs for one, two in pair)
+def read(file: Path) -> dict[str, Any]:
+    """Return a reference; nothing where it was not made."""
+    said: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    return said
 
 
 def requests(count: int, length: int, seed: int) -> list[dict[str, Any]]:
@@ -159,42 +157,43 @@ def clock(llm: Any, asked: list[dict[str, Any]], sampling: Any) -> float:
     return time.perf_counter() - start
 
 
-def exactness(llm: Any, reference: dict[str, Any]) -> dict[str, Any]:
-    """Hold the engine's answers against the reference, over all prompts."""
+def exactness(llm: Any, reference: dict[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
+    """Hold the engine's answers against the references, of this checkpoint and of the unquantized model."""
     import tiny
     from vllm import SamplingParams
 
-    errors: list[float] = []
-    same = positions = agreed = 0
-    sampling = SamplingParams(temperature=0, max_tokens=GREEDY, prompt_logprobs=1, ignore_eos=True, detokenize=False)
-    without = SamplingParams(temperature=0, max_tokens=GREEDY, ignore_eos=True, detokenize=False)
-    picture = {}
+    got: list[float] = []
+    same: list[bool] = []
+    agreed: dict[str, int] = {}
+    greedy = SamplingParams(temperature=0, max_tokens=GREEDY, ignore_eos=True, detokenize=False)
+    both = SamplingParams(temperature=0, max_tokens=GREEDY, ignore_eos=True, detokenize=False, prompt_logprobs=1)
+    texts = {kind: words for kind, words in prompts().items() if kind != "picture"}
     for kind, words in prompts().items():
         asked: dict[str, Any] = {"prompt_token_ids": words}
         if kind == "picture":
             asked = {"prompt_token_ids": tiny.PICTURE + words, "multi_modal_data": {"image": tiny.picture(words)}}
-        (said,) = llm.generate([asked], without if kind == "picture" else sampling, use_tqdm=False)
-        expected = reference[kind]
-        tokens = list(said.outputs[0].token_ids)
-        first = next(
-            (i for i, pair in enumerate(zip(tokens, expected["greedy"], strict=True)) if pair[0] != pair[1]), GREEDY
-        )
-        agreed += first
-        if kind == "picture":
-            picture = {"greedy until they part": first}
-            continue
-        for number, (token, options) in enumerate(zip(words[1:], said.prompt_logprobs[1:], strict=True)):
-            errors.append(abs(options[token].logprob - expected["logprobs"][number]))
-            best = next(candidate for candidate, option in options.items() if option.rank == 1)
-            same += best == expected["favourites"][number]
-            positions += 1
-    return {
-        "logprob error, mean": statistics.mean(errors),
-        "logprob error, largest": max(errors),
-        "favourites that agree": same / positions,
-        "greedy tokens that agree": agreed / (GREEDY * len(reference)),
-        "picture": picture,
-    }
+        (said,) = llm.generate([asked], both if kind in texts else greedy, use_tqdm=False)
+        pairs = zip(said.outputs[0].token_ids, reference[kind]["greedy"], strict=True)
+        agreed[kind] = next((number for number, (one, other) in enumerate(pairs) if one != other), GREEDY)
+        if kind in texts:
+            for token, options, favourite in zip(
+                words[1:], said.prompt_logprobs[1:], reference[kind]["favourites"], strict=False
+            ):
+                got.append(options[token].logprob)
+                same.append(next(which for which, option in options.items() if option.rank == 1) == favourite)
+    expected, unquantized = (
+        [value for kind in texts for value in which[kind]["logprobs"]] if which else None
+        for which in (reference, plain)
+    )
+    distances = {"error": distance(got, expected)}
+    if unquantized:
+        distances |= {"itself": distance(expected, unquantized), "served": distance(got, unquantized)}
+    return {**distances, "favourites": statistics.mean(same), "greedy tokens, of 16": agreed}
+
+
+def distance(one: list[float], other: list[float]) -> float:
+    """Return the mean difference."""
+    return statistics.mean(abs(a - b) for a, b in zip(one, other, strict=True))
 
 
 def child(arguments: argparse.Namespace, out: Path, path: str, *more: str) -> Any:
@@ -218,19 +217,16 @@ def child(arguments: argparse.Namespace, out: Path, path: str, *more: str) -> An
 
 def show(results: dict[str, Any]) -> None:
     """Print one row for each run."""
-    columns = ("start", *SIZES, "ttft")
-    print(f"{'':34}" + "".join(f"{column:>10}" for column in columns) + "   error  itself  favourites  greedy")
+    speeds, distances = ("start", *SIZES, "ttft"), ("error", "itself", "served", "favourites")
+    print(f"{'':28}" + "".join(f"{column:>11}" for column in (*speeds, *distances)) + "  greedy, of 16")
     for name, said in results.items():
         if "error" in said:
-            print(f"{name:34}{said['error']}\n{said['log'][-1500:]}")
+            print(f"{name:28}{said['error']}\n{said['log'][-1500:]}")
             continue
+        row = "".join(f"{said[column]:11.1f}" if column in said else f"{'-':>11}" for column in speeds)
         exact = said["exact"]
-        itself = exact["quantization itself, mean"]
-        row = "".join(f"{said[column]:10.1f}" if column in said else f"{'-':>10}" for column in columns)
-        print(
-            f"{name:34}{row}{exact['logprob error, mean']:8.4f}{itself if itself is not None else math.nan:8.4f}"
-            f"{exact['favourites that agree']:12.3f}{exact['greedy tokens that agree']:8.3f}  {said['kernels']}"
-        )
+        row += "".join(f"{exact[column]:11.4f}" if column in exact else f"{'-':>11}" for column in distances)
+        print(f"{name:28}{row}  {' '.join(map(str, exact['greedy tokens, of 16'].values()))}  {said['kernels']}")
 
 
 def main() -> None:
