@@ -26,10 +26,10 @@ FP8_ON_CPU = {**BFLOAT16, "compilation_config": {"custom_ops": ["all", "-quant_f
 # name: (checkpoint, options of vllm.LLM, which files say how it is quantized)
 SERVED: dict[str, tuple[str, dict[str, Any], str]] = {
     "qwen2.5-vl": ("qwen2.5-vl", {}, "both"),
-    "qwen2.5-vl, kv": ("qwen2.5-vl, kv", {}, "both"),
-    "qwen3-vl": ("qwen3-vl", {}, "config.json"),
-    "qwen2": ("qwen2", {}, "hf_quant_config.json"),
-    "llama, asked for": ("llama", {"quantization": "modelopt"}, "both"),
+    "qwen2.5-vl, kv": ("qwen2.5-vl, kv", {}, "hf_quant_config.json"),
+    "qwen3-vl": ("qwen3-vl", {}, "both"),
+    "qwen2": ("qwen2", {}, "config.json"),
+    "llama, asked for": ("llama", {"quantization": "modelopt"}, "hf_quant_config.json"),
     "qwen3, weights": ("qwen3, weights", {}, "both"),
     "qwen3-moe, experts awake": ("qwen3-moe, experts awake", {}, "both"),
 }
