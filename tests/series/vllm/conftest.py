@@ -1,18 +1,19 @@
-"""vLLM's CPU wheel as published, and with the Python files that the series changes."""
+"""vLLM's CPU wheel as published, and as `patchset build` makes it; tiny models that ModelOpt has quantized."""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
-from collections.abc import Callable
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
-from tests.series.conftest import Trees
+ROOT = Path(__file__).parents[3]
+QUANTIZE = Path(__file__).with_name("quantize.py")
 
 # No CPU build of torchvision exists. The other one imports once these operators are declared, which vLLM's own
 # subprocesses need as well.
@@ -35,32 +36,32 @@ class Said:
 class Serve(Protocol):
     """Run a script with the published (`base`) or the patched vLLM; `arguments` reach it as `sys.argv[2:]`."""
 
-    def __call__(self, which: str, script: Path, *arguments: str) -> Said: ...
+    def __call__(self, which: str, script: Path, *arguments: str, env: dict[str, str] | None = None) -> Said: ...
 
 
 @pytest.fixture(scope="session")
-def serve(trees: Callable[[str], Trees], tmp_path_factory: pytest.TempPathFactory) -> Serve:
-    """Return a function that runs a script in the environment of `tests/requirements/serve.txt`."""
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Serve:
+    """Return a function that runs a script in the environment of `tests/requirements/serve.txt`.
+
+    The patched vLLM is the wheel that users build, installed by pip before the published one on the path.
+    """
     python = os.environ.get("PATCHSET_SERVE_PYTHON")
     if python is None:
         pytest.skip("PATCHSET_SERVE_PYTHON names no interpreter with tests/requirements/serve.txt installed")
-    where = "import importlib.util as u; print(u.find_spec('vllm').submodule_search_locations[0])"
-    installed = Path(subprocess.check_output([python, "-c", where], text=True).strip())
-    both = trees("vllm@v0.30.0")
-    patched = tmp_path_factory.mktemp("overlay")
+    wheels, patched = tmp_path_factory.mktemp("wheels"), tmp_path_factory.mktemp("installed")
+    build = ["build", "vllm@v0.30.0", "--route", "overlay", "--variant", "cpu", "--source", "archive"]
+    subprocess.run(
+        [sys.executable, "-m", "patchset", "--root", str(ROOT), *build, "--out", str(wheels)],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = wheels.glob("*.whl")
+    install = ["install", "-q", "--no-deps", "--no-compile", "--no-index", "--target", str(patched), str(wheel)]
+    subprocess.run([python, "-m", "pip", *install], check=True, capture_output=True)
     site = tmp_path_factory.mktemp("site")
     (site / "sitecustomize.py").write_text(_SITECUSTOMIZE)
-    # Symbolic links, so that the compiled part is not copied; a changed file takes its link's place.
-    subprocess.run(["cp", "-rs", installed, patched / "vllm"], check=True)
-    for source in sorted((both.patched / "vllm").rglob("*.py")):
-        before = both.base / source.relative_to(both.patched)
-        if not before.exists() or before.read_bytes() != source.read_bytes():
-            target = patched / source.relative_to(both.patched)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.unlink(missing_ok=True)
-            target.write_bytes(source.read_bytes())
 
-    def run(which: str, script: Path, *arguments: str) -> Said:
+    def run(which: str, script: Path, *arguments: str, env: dict[str, str] | None = None) -> Said:
         answer = tmp_path_factory.mktemp("said") / "answer.json"
         done = subprocess.run(
             [python, str(script), str(answer), *arguments],
@@ -70,6 +71,7 @@ def serve(trees: Callable[[str], Trees], tmp_path_factory: pytest.TempPathFactor
                 "HF_HUB_OFFLINE": "1",
                 "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
                 "VLLM_CPU_KVCACHE_SPACE": "1",
+                **(env or {}),
             },
             cwd=answer.parent,
             capture_output=True,
@@ -80,3 +82,54 @@ def serve(trees: Callable[[str], Trees], tmp_path_factory: pytest.TempPathFactor
         return Said(done.returncode, value, done.stdout + done.stderr)
 
     return run
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint of ModelOpt's: where it is, its family, and what its fake quantization says to each prompt."""
+
+    folder: Path
+    family: str
+    reference: dict[str, Any]
+
+    @property
+    def words(self) -> dict[str, list[int]]:
+        """The prompts."""
+        return {kind: said["words"] for kind, said in self.reference.items()}
+
+
+_INT8 = "INT8_SMOOTHQUANT_CFG"
+# See quantize.py.
+JOBS: dict[str, dict[str, Any]] = {
+    "qwen2.5-vl": {"family": "qwen2_5_vl", "config": _INT8},
+    "qwen2.5-vl, kv": {"family": "qwen2_5_vl", "config": _INT8, "alpha": 0.5, "kv": "fp8"},
+    "qwen2.5-vl, fp8": {"family": "qwen2_5_vl", "config": "FP8_DEFAULT_CFG", "kv": "fp8", "level": True},
+    "qwen3-vl": {"family": "qwen3_vl", "config": _INT8, "alpha": 0.5},
+    "qwen2": {"family": "qwen2", "config": _INT8, "alpha": 0.5},
+    "llama": {"family": "llama", "config": _INT8},
+    "qwen3, weights": {"family": "qwen3", "config": "INT8_WEIGHT_ONLY_CFG"},
+    "qwen3, mixed": {"family": "qwen3", "config": _INT8, "weights only": "*mlp*", "ask": False},
+    "qwen3, not smoothed": {"family": "qwen3", "config": "INT8_DEFAULT_CFG", "ask": False},
+    "qwen3-moe": {"family": "qwen3_moe", "config": _INT8, "ask": False},
+    "qwen3-moe, experts awake": {"family": "qwen3_moe", "config": _INT8, "awake": ["*mlp*"]},
+}
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Checkpoint]:
+    """Return tiny models, quantized and exported by ModelOpt in one process."""
+    python = os.environ.get("PATCHSET_QUANTIZE_PYTHON")
+    if python is None:
+        pytest.skip("PATCHSET_QUANTIZE_PYTHON names no interpreter with tests/requirements/quantize.txt installed")
+    folder = tmp_path_factory.mktemp("checkpoints")
+    jobs = [{"name": name, **job} for name, job in JOBS.items()]
+    done = subprocess.run(
+        [python, str(QUANTIZE), str(folder / "answer.json"), str(folder), json.dumps(jobs)],
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    references = json.loads((folder / "answer.json").read_text())
+    return {name: Checkpoint(folder / name, job["family"], references[name]) for name, job in JOBS.items()}

@@ -18,9 +18,8 @@ SPECIAL = (
 # Bytes first, then the special tokens; embeddings are padded to a multiple of 64.
 TOKEN = {name: 256 + number for number, name in enumerate(SPECIAL)}
 VOCABULARY = 320
-TEXT = [3, 17, 44, 5, 90, 61, 28, 7]
-# One pad stands for the picture; vLLM puts in as many as the picture has patches, and so does `expanded`.
-PICTURE = [TOKEN["<|vision_start|>"], TOKEN["<|image_pad|>"], TOKEN["<|vision_end|>"], 90, 61, 5]
+# One pad stands for the picture; vLLM puts in as many as the picture has patches, and so does `picture_inputs`.
+PICTURE = [TOKEN["<|vision_start|>"], TOKEN["<|image_pad|>"], TOKEN["<|vision_end|>"]]
 SIDE = 56
 
 _SIZES = {
@@ -82,13 +81,15 @@ def build(family: str) -> Any:
     return model
 
 
-def picture() -> Any:
-    """Return a picture whose size needs no resizing."""
+def picture(words: list[int]) -> Any:
+    """Return a picture whose size needs no resizing; another one for other words."""
     import numpy
     from PIL import Image
 
     rows, columns = numpy.mgrid[0:SIDE, 0:SIDE]
-    return Image.fromarray(numpy.stack([rows * 4, columns * 4, (rows ^ columns) * 4], 2).astype("uint8"))
+    red, green, blue = words
+    pixels = numpy.stack([rows * 4 ^ red, columns * 4 ^ green, (rows ^ columns) * 4 ^ blue], 2)
+    return Image.fromarray(pixels.astype("uint8"))
 
 
 def patch_size(family: str) -> int:
@@ -96,15 +97,20 @@ def patch_size(family: str) -> int:
     return 16 if family == "qwen3_vl" else 14
 
 
-def picture_inputs(family: str) -> dict[str, Any]:
-    """Return the model's keyword arguments for PICTURE, as transformers wants them."""
+def prompts(family: str) -> tuple[str, ...]:
+    """Return the kinds of prompts that `family` understands."""
+    return ("text", "picture") if family.endswith("_vl") else ("text",)
+
+
+def picture_inputs(family: str, words: list[int]) -> dict[str, Any]:
+    """Return the model's keyword arguments for a picture and `words`, as transformers wants them."""
     import torch
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
     processor = Qwen2VLImageProcessorPil(**_processor(family))
-    inputs = dict(processor(images=[picture()], return_tensors="pt"))
+    inputs = dict(processor(images=[picture(words)], return_tensors="pt"))
     pads = int(inputs["image_grid_thw"].prod()) // 4
-    ids = [token for token in PICTURE for _ in range(pads if token == TOKEN["<|image_pad|>"] else 1)]
+    ids = [token for token in PICTURE + words for _ in range(pads if token == TOKEN["<|image_pad|>"] else 1)]
     inputs["input_ids"] = torch.tensor([ids])
     inputs["mm_token_type_ids"] = (inputs["input_ids"] == TOKEN["<|image_pad|>"]).int()
     return inputs

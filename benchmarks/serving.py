@@ -1,0 +1,284 @@
+"""Serve a random Qwen2.5-VL of 3B's size with vLLM, in bf16, INT8 and FP8: how exact, how fast; in one run.
+
+    python benchmarks/serving.py                                   bf16, INT8 + FP8 KV, FP8 + FP8 KV, CUDA graphs
+    python benchmarks/serving.py --formats int8-kv --modes eager,graphs
+    python benchmarks/serving.py --paths stock=,ours=/path/of/patched     several vLLMs, side by side
+    python benchmarks/serving.py --tiny --device cpu               a dry run without a GPU
+    python benchmarks/serving.py --out results.json
+
+Wants vLLM 0.30.0 (with the series), torch and transformers in the environment, about 20 GB in --folder, and a GPU
+with 24 GB for the references in fp32 (16 GB of weights). Every combination of vLLM, format and mode is a process.
+
+Exactness is measured against the checkpoint's own arithmetic in fp32 (see serving_model.py), at every position of
+the prompts: how much the log-probability of the prompt's next token differs, and how often the most probable token is
+the same; and on how many greedy tokens both agree. The bf16 row is what bf16 alone costs. A value near the boundary
+of two int8 steps falls on either side by bf16's last bit, so two right computations of one checkpoint in bf16 differ
+about as much as quantization changes the model. Therefore also: how far the reference is from the unquantized one
+("itself"), and how far what vLLM serves is from that ("served"): a fault in serving makes the second the larger one.
+Throughput: `prefill` is 512 prompts of 512 tokens, `decode` 128 sequences of 256 tokens, `single` one of 256, in
+tokens/s, best of two; `ttft` the median time in ms to the first token of a 512-token prompt.
+"""
+
+# mypy: disable-error-code="import-not-found"
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "tests/series/vllm")]
+GREEDY = 16
+SIZES = {"prefill": (512, 512, 1), "decode": (128, 16, 256), "single": (1, 16, 256)}
+TINY_SIZES = {"prefill": (8, 32, 1), "decode": (4, 16, 16), "single": (1, 16, 16)}
+
+
+def prompts() -> dict[str, list[int]]:
+    """Return the words of each prompt; the last one comes with a picture."""
+    import torch
+
+    generator = torch.Generator().manual_seed(5)
+    lengths = {"short": 8, "middle": 48, "long": 96, "picture": 3}
+    return {name: torch.randint(0, 256, (length,), generator=generator).tolist() for name, length in lengths.items()}
+
+
+def picture_inputs(words: list[int]) -> dict[str, Any]:
+    """Return what transformers' model takes for a picture and words."""
+    import tiny
+
+    return tiny.picture_inputs("qwen2_5_vl", words)
+
+
+def make(arguments: argparse.Namespace) -> None:
+    """Write the checkpoints, and beside each its reference."""
+    import serving_model as sm
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = False
+    device = arguments.device
+    sm.watch_attention()
+    model = sm.build(arguments.tiny, device)
+    asked = {
+        name: picture_inputs(words) if name == "picture" else {"input_ids": torch.tensor([words])}
+        for name, words in prompts().items()
+    }
+    asked = {name: {key: value.to(device) for key, value in said.items()} for name, said in asked.items()}
+    generator = torch.Generator().manual_seed(6)
+    random = [{"input_ids": torch.randint(0, 256, (4, 128), generator=generator).to(device)} for _ in range(2)]
+    calibration = sm.calibrate(model, [*random, asked["picture"]])
+    for name in arguments.formats.split(","):
+        form = sm.FORMATS[name]
+        with sm.quantized(model, form, calibration) as tensors:
+            sm.write(arguments.folder / name, model, form, tensors)
+            reference = {kind: refer(model, said) for kind, said in asked.items()}
+        (arguments.folder / f"{name}.json").write_text(json.dumps(reference))
+
+
+def refer(model: Any, said: dict[str, Any]) -> dict[str, Any]:
+    """Return the model's log-probabilities of each next token of the prompt, its favourites, and greedy tokens."""
+    import torch
+
+    with torch.no_grad():
+        logprobs = model(**said).logits[0].log_softmax(-1)
+        ids = said["input_ids"][0]
+        greedy = model.generate(**said, max_new_tokens=GREEDY, do_sample=False, eos_token_id=None)[0, len(ids) :]
+    return {
+        "logprobs": logprobs[:-1].gather(1, ids[1:, None])[:, 0].tolist(),
+        "favourites": logprobs.argmax(-1).tolist(),
+        "greedy": greedy.tolist(),
+    }
+
+
+def look(model: Any) -> dict[str, int]:
+    """Count the linear kernels that the loaded model has."""
+    kernels = (getattr(getattr(module, "quant_method", None), "kernel", None) for module in model.modules())
+    return dict(Counter(type(kernel).__name__ for kernel in kernels if kernel is not None))
+
+
+def serve(arguments: argparse.Namespace) -> None:
+    """Serve one checkpoint in one mode; write the figures."""
+    from vllm import LLM, SamplingParams
+
+    name, mode = arguments.serve
+    start = time.perf_counter()
+    options: dict[str, Any] = {"kernel_config": {"enable_flashinfer_autotune": False}}
+    if arguments.device == "cpu":
+        # vLLM's CPU build has no FP8 quantization of its own.
+        options["compilation_config"] = {"custom_ops": ["all", "-quant_fp8"]}
+    llm = LLM(
+        str(arguments.folder / name), dtype="bfloat16", max_model_len=1024, enable_prefix_caching=False,
+        enforce_eager=mode == "eager", max_num_seqs=256, max_num_batched_tokens=8192,
+        gpu_memory_utilization=0.8, limit_mm_per_prompt={"image": 1, "video": 0}, **options,
+    )  # fmt: skip
+    figures: dict[str, Any] = {"start": time.perf_counter() - start, "kernels": llm.apply_model(look)[0]}
+    reference, plain = (read(arguments.folder / f"{which}.json") for which in (name, "bf16"))
+    figures["exact"] = exactness(llm, reference, plain)
+    sizes = TINY_SIZES if arguments.tiny else SIZES
+    if not arguments.no_speed:
+        for kind, (count, length, made) in sizes.items():
+            sampling = SamplingParams(temperature=0, max_tokens=made, ignore_eos=True, detokenize=False)
+            times = [clock(llm, requests(count, length, turn), sampling) for turn in range(3)]
+            # The first turn warms up.
+            figures[kind] = count * (length if made == 1 else made) / min(times[1:])
+        one = SamplingParams(temperature=0, max_tokens=1, detokenize=False)
+        length = sizes["prefill"][1]
+        figures["ttft"] = 1000 * statistics.median(clock(llm, requests(1, length, turn), one) for turn in range(15))
+    Path(arguments.out).write_text(json.dumps(figures))
+
+
+def read(file: Path) -> dict[str, Any]:
+    """Return a reference; nothing where it was not made."""
+    said: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    return said
+
+
+def requests(count: int, length: int, seed: int) -> list[dict[str, Any]]:
+    """Return prompts of random tokens."""
+    import torch
+
+    generator = torch.Generator().manual_seed(100 + seed)
+    return [{"prompt_token_ids": row} for row in torch.randint(0, 256, (count, length), generator=generator).tolist()]
+
+
+def clock(llm: Any, asked: list[dict[str, Any]], sampling: Any) -> float:
+    """Return the seconds until all answers are there."""
+    start = time.perf_counter()
+    llm.generate(asked, sampling, use_tqdm=False)
+    return time.perf_counter() - start
+
+
+def exactness(llm: Any, reference: dict[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
+    """Hold the engine's answers against the references, of this checkpoint and of the unquantized model."""
+    import tiny
+    from vllm import SamplingParams
+
+    got: list[float] = []
+    same: list[bool] = []
+    agreed: dict[str, int] = {}
+    greedy = SamplingParams(temperature=0, max_tokens=GREEDY, ignore_eos=True, detokenize=False)
+    both = SamplingParams(temperature=0, max_tokens=GREEDY, ignore_eos=True, detokenize=False, prompt_logprobs=1)
+    texts = {kind: words for kind, words in prompts().items() if kind != "picture"}
+    for kind, words in prompts().items():
+        asked: dict[str, Any] = {"prompt_token_ids": words}
+        if kind == "picture":
+            asked = {"prompt_token_ids": tiny.PICTURE + words, "multi_modal_data": {"image": tiny.picture(words)}}
+        (said,) = llm.generate([asked], both if kind in texts else greedy, use_tqdm=False)
+        pairs = zip(said.outputs[0].token_ids, reference[kind]["greedy"], strict=True)
+        agreed[kind] = next((number for number, (one, other) in enumerate(pairs) if one != other), GREEDY)
+        if kind in texts:
+            for token, options, favourite in zip(
+                words[1:], said.prompt_logprobs[1:], reference[kind]["favourites"], strict=False
+            ):
+                got.append(options[token].logprob)
+                same.append(next(which for which, option in options.items() if option.rank == 1) == favourite)
+    expected, unquantized = (
+        [value for kind in texts for value in which[kind]["logprobs"]] if which else None
+        for which in (reference, plain)
+    )
+    distances = {"error": distance(got, expected)}
+    if unquantized:
+        distances |= {"itself": distance(expected, unquantized), "served": distance(got, unquantized)}
+    return {**distances, "favourites": statistics.mean(same), "greedy tokens, of 16": agreed}
+
+
+def distance(one: list[float], other: list[float]) -> float:
+    """Return the mean difference."""
+    return statistics.mean(abs(a - b) for a, b in zip(one, other, strict=True))
+
+
+def child(arguments: argparse.Namespace, out: Path, path: str, *more: str) -> Any:
+    """Run this script in a process of its own; return what it wrote to `out`, or its last words."""
+    command = [sys.executable, str(Path(__file__)), "--folder", str(arguments.folder), "--device", arguments.device]
+    command += ["--formats", arguments.formats, "--out", str(out), *more]
+    command += ["--tiny"] * arguments.tiny + ["--no-speed"] * arguments.no_speed
+    env = {
+        **os.environ, "HF_HUB_OFFLINE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_USE_FLASHINFER_SAMPLER": "0", "PYTHONPATH": ":".join(filter(None, (path, os.environ.get("PYTHONPATH")))),
+    }  # fmt: skip
+    log = out.with_suffix(".log")
+    with log.open("w") as stream:
+        code = subprocess.run(command, env=env, stdout=stream, stderr=subprocess.STDOUT, check=False).returncode
+    return (
+        json.loads(out.read_text())
+        if out.exists()
+        else {"error": f"exit status {code}", "log": log.read_text()[-3000:]}
+    )
+
+
+def show(results: dict[str, Any]) -> None:
+    """Print one row for each run."""
+    speeds, distances = ("start", *SIZES, "ttft"), ("error", "itself", "served", "favourites")
+    print(f"{'':28}" + "".join(f"{column:>11}" for column in (*speeds, *distances)) + "  greedy, of 16")
+    for name, said in results.items():
+        if "error" in said:
+            print(f"{name:28}{said['error']}\n{said['log'][-1500:]}")
+            continue
+        row = "".join(f"{said[column]:11.1f}" if column in said else f"{'-':>11}" for column in speeds)
+        exact = said["exact"]
+        row += "".join(f"{exact[column]:11.4f}" if column in exact else f"{'-':>11}" for column in distances)
+        print(f"{name:28}{row}  {' '.join(map(str, exact['greedy tokens, of 16'].values()))}  {said['kernels']}")
+
+
+def main() -> None:
+    """Make the checkpoints, serve each in each mode with each vLLM, and print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--formats", default="bf16,int8-kv,fp8-kv", help="also: int8, int8-weights")
+    parser.add_argument("--modes", default="graphs", help="graphs, eager or both")
+    parser.add_argument("--paths", default="vllm=", help="NAME=FOLDER,...: put before PYTHONPATH")
+    parser.add_argument("--folder", type=Path, help="where the checkpoints go; kept if it is named")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--tiny", action="store_true", help="a tiny model")
+    parser.add_argument("--no-speed", action="store_true", help="exactness only")
+    parser.add_argument("--out", default="serving.json")
+    parser.add_argument("--make", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.make:
+        return make(arguments)
+    if arguments.serve:
+        return serve(arguments)
+    temporary = arguments.folder is None
+    arguments.folder = arguments.folder or Path(tempfile.mkdtemp())
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    results: dict[str, Any] = {}
+    try:
+        wanted = [name for name in arguments.formats.split(",") if not (arguments.folder / f"{name}.json").exists()]
+        start = time.perf_counter()
+        if wanted:
+            said = child(
+                argparse.Namespace(**{**vars(arguments), "formats": ",".join(wanted)}),
+                arguments.folder / "make",
+                "",
+                "--make",
+            )
+            if not all((arguments.folder / f"{name}.json").exists() for name in wanted):
+                raise SystemExit(said["log"])
+        print(f"checkpoints and references: {time.perf_counter() - start:.0f} s", flush=True)
+        for name in arguments.formats.split(","):
+            for mode in arguments.modes.split(","):
+                for label, _, path in (pair.partition("=") for pair in arguments.paths.split(",")):
+                    key = f"{name} {mode} {label}"
+                    out = arguments.folder / f"{key.replace(' ', '_')}.said"
+                    out.unlink(missing_ok=True)
+                    results[key] = child(arguments, out, path, "--serve", name, mode)
+                    print(key, {k: v for k, v in results[key].items() if k != "log"}, flush=True)
+                    Path(arguments.out).write_text(json.dumps(results, indent=1))
+    finally:
+        if temporary:
+            shutil.rmtree(arguments.folder)
+    show(results)
+    return None
+
+
+if __name__ == "__main__":
+    main()

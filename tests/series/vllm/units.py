@@ -1,0 +1,77 @@
+"""Parts of the patched vLLM that need no engine. Run by an interpreter that has vLLM: `units.py ANSWER`."""
+
+# mypy: disable-error-code="import-not-found"
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import torch
+from vllm.model_executor import parameter
+from vllm.model_executor.kernels.linear.scaled_mm import cpu
+from vllm.model_executor.layers.quantization.modelopt import PreQuantScaleParameter
+
+
+def method_on_amx(static: bool) -> str:
+    """Return the method that the CPU's int8 kernel chooses where the CPU has AMX."""
+    kernel = object.__new__(cpu.CPUInt8ScaledMMLinearKernel)
+    kernel.config = SimpleNamespace(input_symmetric=True, is_static_input_scheme=static)
+    kernel.layer_param_names = ("weight", "weight_scale", "input_scale", "input_zero_point", "azp_adj")
+    layer = SimpleNamespace(weight=torch.zeros(64, 64, dtype=torch.int8))
+    with (
+        mock.patch.object(cpu, "check_cpu_sgl_kernel", return_value=True),
+        mock.patch.object(kernel, "process_weights_for_sgl"),
+        mock.patch.object(kernel, "process_weights_for_onednn"),
+    ):
+        kernel.process_weights_after_loading(layer)
+    return str(kernel.linear_method.__name__)
+
+
+def scale(rank: int, *shape: int) -> Any:
+    """Return the parameter as one of two ranks has it."""
+    with (
+        mock.patch.object(parameter, "get_tensor_model_parallel_rank", return_value=rank),
+        mock.patch.object(parameter, "get_tensor_model_parallel_world_size", return_value=2),
+    ):
+        return PreQuantScaleParameter(data=torch.zeros(shape), weight_loader=None)
+
+
+def loaded(way: str) -> list[Any]:
+    """Return what each of two ranks loads."""
+    ranks = []
+    for rank in (0, 1):
+        if way == "row parallel":
+            value = scale(rank, 4)
+            value.load_row_parallel_weight(torch.arange(8.0))
+        elif way == "column parallel":
+            value = scale(rank, 8)
+            value.load_column_parallel_weight(torch.arange(8.0))
+        else:
+            value = scale(rank, 3, 8)
+            for number, shard in enumerate("qkv"):
+                value.load_qkv_weight(
+                    torch.full((8,), number + 1.0), shard_id=shard, shard_size=4, shard_offset=4 * number, num_heads=1
+                )
+        ranks.append(value.data.tolist())
+    return ranks
+
+
+def main() -> None:
+    """Answer."""
+    answers: dict[str, Any] = {way: loaded(way) for way in ("row parallel", "column parallel", "fused qkv")}
+    answers["static on AMX"] = method_on_amx(static=True)
+    answers["dynamic on AMX"] = method_on_amx(static=False)
+    try:
+        scale(0, 3, 8).load_qkv_weight(torch.zeros(1), shard_id="q", shard_size=4, shard_offset=0, num_heads=1)
+    except AssertionError as error:
+        answers["wrong size"] = repr(error)
+    Path(sys.argv[1]).write_text(json.dumps(answers))
+
+
+if __name__ == "__main__":
+    main()
