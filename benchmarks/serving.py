@@ -7,7 +7,7 @@
     python benchmarks/serving.py --out results.json
 
 Wants vLLM 0.30.0 (with the series), torch and transformers in the environment, about 20 GB in --folder, and a GPU
-with 24 GB for the references in fp32 (16 GB of weights). Every combination of vLLM, format and mode is a process.
+with 24 GB for the references (16 GB of weights in fp32). Every combination of vLLM, format and mode is a process.
 
 Exactness is measured against the checkpoint's own arithmetic in fp32 (see serving_model.py), at every position of
 the prompts: how much the log-probability of the prompt's next token differs, and how often the most probable token is

@@ -229,7 +229,7 @@ def quantize_group(
 def quantized(model: Any, form: Format, calibration: Calibration) -> Iterator[dict[str, torch.Tensor]]:
     """Make the model compute what the served checkpoint has to, and yield its tensors; then take it back."""
     tensors = {
-        name_in_checkpoint(name): value.bfloat16() if value.is_floating_point() else value
+        name_in_checkpoint(name): (value.bfloat16() if value.is_floating_point() else value).cpu()
         for name, value in model.state_dict().items()
     }
     hooks, before = [], []
@@ -238,7 +238,8 @@ def quantized(model: Any, form: Format, calibration: Calibration) -> Iterator[di
             made, meant, rounding = quantize_group(form, parts, calibration.inputs[parts[0][0]])
             tensors.update(made)
             for (_, linear), weight in zip(parts, meant, strict=True):
-                before.append((linear, linear.weight.data))
+                # bf16 holds them exactly; see build.
+                before.append((linear, linear.weight.data.bfloat16().cpu()))
                 linear.weight.data = weight
                 if rounding is not None:
                     hooks.append(linear.register_forward_pre_hook(lambda _, x, f=rounding: (f(x[0]),)))
@@ -255,7 +256,7 @@ def quantized(model: Any, form: Format, calibration: Calibration) -> Iterator[di
         for hook in hooks:
             hook.remove()
         for linear, weight in before:
-            linear.weight.data = weight
+            linear.weight.data = weight.to(linear.weight)
         for layer in layers:
             layer.self_attn.__dict__.pop("kv_scales", None)
 
