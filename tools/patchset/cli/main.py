@@ -13,9 +13,10 @@ import click
 
 from patchset import __version__
 from patchset.cli.lazy import LazyGroup, run
-from patchset.errors import PatchsetError
+from patchset.errors import PatchsetError, UsageError
 
 if TYPE_CHECKING:
+    from patchset.model.component import Base, Component
     from patchset.model.project import Project
 
 # name -> module of patchset.cli with a click command of that name; loaded when it is run, so that start-up
@@ -31,6 +32,12 @@ COMMANDS = {
     "rebase": ("rebase", "Make a series for another upstream release."),
     "matrix": ("matrix", "Tell how every patch fares at every known release."),
     "blame": ("matrix", "Find the upstream release that a patch breaks with."),
+    "refresh": ("refresh", "Write the commits in extern/ back into the series."),
+    "new": ("refresh", "Make a patch of what was changed in extern/."),
+    "edit": ("refresh", "Change a patch: fold in what was changed in extern/, or edit its message."),
+    "drop": ("refresh", "Take a patch out of a series."),
+    "upstream": ("upstream", "Tell where every patch stands upstream."),
+    "pin": ("pin", "Make another base the pinned one, in one commit."),
     "build": ("build", "Build the patched wheels."),
     "verify": ("build", "Prove a wheel, or what is installed, against its series."),
     "completion": ("completion", "Print the shell's completion script."),
@@ -150,3 +157,20 @@ def _patches(ctx: click.Context) -> list[str]:
         except (PatchsetError, OSError):
             continue
     return names
+
+
+def owner(project: Project, name: str, spec: str | None) -> tuple[Component, Base]:
+    """Return the component and base whose series has a patch.
+
+    Raises:
+        UsageError: none has; names those that there are.
+    """
+    from patchset.workflow.apply import read_series
+
+    known: list[str] = []
+    for component, base in project.select((spec,) if spec else ()):
+        names = [entry.patch_name for entry in read_series(component, base).entries]
+        known += names
+        if name in names:
+            return component, base
+    raise UsageError(f"there is no patch {name!r}", remedy=f"known patches: {', '.join(known) or 'none'}")

@@ -6,13 +6,11 @@ from pathlib import Path
 
 import click
 
-from patchset.cli.main import Context, common, complete_components, complete_patches
+from patchset.cli.main import Context, common, complete_components, complete_patches, owner
 from patchset.errors import UsageError
-from patchset.model.component import Base, Component
-from patchset.model.project import Project, load
+from patchset.model.project import load
 from patchset.sources.acquire import Mode
 from patchset.workflow import matrix as work
-from patchset.workflow.apply import read_series
 from patchset.workflow.blame import Blame, Range, blame
 from patchset.workflow.matrix import Choice, Matrix
 
@@ -183,24 +181,13 @@ def blame_command(
     _version(until)
     project = load(context.find_root())
     name = patch.removesuffix(".patch")
-    component, base = _owner(project, name, spec)
+    component, base = owner(project, name, spec)
     found = blame(project, component, base, name, Range(until, older, known), source, Terminal())
     if as_json:
         print_json(found.as_json())
     else:
         _print_blame(found)
     return 0
-
-
-def _owner(project: Project, name: str, spec: str | None) -> tuple[Component, Base]:
-    """Return the component and base whose series has the patch."""
-    known: list[str] = []
-    for component, base in project.select((spec,) if spec else ()):
-        names = [entry.patch_name for entry in read_series(component, base).entries]
-        known += names
-        if name in names:
-            return component, base
-    raise UsageError(f"there is no patch {name!r}", remedy=f"known patches: {', '.join(known) or 'none'}")
 
 
 def _print_blame(found: Blame) -> None:
