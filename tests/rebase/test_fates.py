@@ -65,14 +65,18 @@ CASES = {
     "deleted": Case(seven, remove("pkg/one.py"), "conflict"),
     "hunk duplicated nearby": Case(
         into_class("B", "extra()"),
-        lambda top: (top / "pkg/classes.py").write_text(CLASSES.replace("class A:", "class New:\n    pass\n\n\nclass A:")),
+        lambda top: (top / "pkg/classes.py").write_text(
+            CLASSES.replace("class A:", "class New:\n    pass\n\n\nclass A:")
+        ),
         "unmodified",
         before=put("pkg/classes.py", CLASSES),
     ),
     "a class like it before it": Case(
         into_class("B", "extra()"),
         lambda top: (top / "pkg/classes.py").write_text(
-            CLASSES.replace("class A:", "class Z:\n    def load(self):\n        check()\n        return True\n\n\nclass A:")
+            CLASSES.replace(
+                "class A:", "class Z:\n    def load(self):\n        check()\n        return True\n\n\nclass A:"
+            )
         ),
         "unmodified",
         before=put("pkg/classes.py", CLASSES),
@@ -83,9 +87,7 @@ CASES = {
         seven, both(seven, replace("pkg/one.py", "line 20\n", "twenty\n")), "upstreamed"
     ),
     "upstreamed with changes": Case(seven, replace("pkg/one.py", "line 7\n", "line Seven\n"), "conflict"),
-    "partly upstreamed": Case(
-        both(seven, replace("pkg/one.py", "line 30\n", "thirty\n")), seven, "partly upstreamed"
-    ),
+    "partly upstreamed": Case(both(seven, replace("pkg/one.py", "line 30\n", "thirty\n")), seven, "partly upstreamed"),
     "one file of two upstreamed": Case(
         both(seven, replace("pkg/two.py", "two 7\n", "seven\n")), seven, "partly upstreamed"
     ),
@@ -117,9 +119,7 @@ CASES = {
     ),
     "new file in a renamed folder": Case(
         put("pkg/new.py", LINES.replace("line", "new")),
-        both(
-            move("pkg/one.py", "lib/one.py"), move("pkg/two.py", "lib/two.py"), move("pkg/link-target", "lib/target")
-        ),
+        both(move("pkg/one.py", "lib/one.py"), move("pkg/two.py", "lib/two.py"), move("pkg/link-target", "lib/target")),
         "conflict",
     ),
 }
@@ -165,7 +165,9 @@ def test_the_wrong_class_that_git_apply_takes(history: History, run: Run) -> Non
     git(history.upstream.path, "tag", "-f", "1.0")
     git(history.upstream.path, "branch", "-f", "series")
     history.patch("change", into_class("B", "extra()"), context=1)
-    history.release("2.0", put("pkg/classes.py", CLASSES.partition("class B")[0].replace("class A", "class Z") + CLASSES))
+    history.release(
+        "2.0", put("pkg/classes.py", CLASSES.partition("class B")[0].replace("class A", "class Z") + CLASSES)
+    )
     history.ready()
 
     def owner(text: str) -> str:

@@ -1,16 +1,38 @@
-"""Killed at every step: the old series, or the new one, and the next run goes through."""
+"""Killed at any step: the old series, or the new one, and the next run goes through.
+
+Each kill takes three runs of the tool, so that only some of the steps are tried; PATCHSET_EVERY_STEP=1 tries all.
+"""
 
 from __future__ import annotations
 
+import itertools
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ..conftest import git
-from ..project.test_kill import killed_at
+from ..project.test_kill import HARNESS
 from .conftest import History, put, replace
+
+
+def steps(stride: int) -> Iterator[int]:
+    """Give the steps to kill at; whoever asks stops when the run is over before that."""
+    return itertools.count(1, 1 if os.environ.get("PATCHSET_EVERY_STEP") else stride)
+
+
+def killed_at(step: int, who: str, history: History, *args: str, end: int = 0) -> bool:
+    """Run the tool and kill it, or its renaming child, at the n-th effect; returns whether that came."""
+    command = [sys.executable, "-c", HARNESS, str(step), who, "--root", str(history.path), *args]
+    done = subprocess.run(command, capture_output=True, check=False, start_new_session=True)
+    if who == "child":
+        return done.returncode != end
+    assert done.returncode in (end, -signal.SIGKILL), done.stderr.decode()
+    return done.returncode == -signal.SIGKILL
 
 
 def tool(history: History, *args: str) -> subprocess.CompletedProcess[str]:
@@ -34,13 +56,11 @@ def test_a_clean_rebase(history: History) -> None:
     history.ready()
     assert tool(history, "rebase", "foo", "2.0").returncode == 0
     wanted = files(history.path / "patches")
-    step = 0
-    while True:
+    for step in steps(5):
         remove(history.new)
         # What the run before it has computed is found again; it must be as sure without.
         remove(history.extern / ".git/patchset/made")
-        step += 1
-        if not killed_at(step, "parent", "--root", str(history.path), "rebase", "foo", "2.0"):
+        if not killed_at(step, "parent", history, "rebase", "foo", "2.0"):
             break
         if not history.new.exists():
             again = tool(history, "rebase", "foo", "2.0")
@@ -59,12 +79,9 @@ def test_a_rebase_with_a_conflict(history: History) -> None:
     history.release("2.0", replace("pkg/one.py", "line 7\n", "line VII\n"))
     history.ready()
     work = history.path / ".patchset/rebase/foo"
-    step = 0
-    while True:
-        step += 1
+    for step in steps(13):
         assert tool(history, "rebase", "foo", "--abort").returncode in (0, 2)
-        assert step < 400
-        if not killed_at(step, "parent", "--root", str(history.path), "rebase", "foo", "2.0"):
+        if not killed_at(step, "parent", history, "rebase", "foo", "2.0", end=4):
             break
         again = tool(history, "rebase", "foo", "2.0")
         assert again.returncode == 4, f"step {step}: {again.stderr}"
@@ -81,15 +98,14 @@ def test_continue_and_skip(history: History) -> None:
     history.ready()
     work = history.path / ".patchset/rebase/foo"
     for args in (["--continue"], ["--skip", "not wanted"]):
-        step, wanted = 0, None
-        while True:
+        wanted = None
+        for step in steps(13):
             remove(history.new)
             remove(history.extern / ".git/patchset/resolutions")
-            step += 1
             assert tool(history, "rebase", "foo", "2.0").returncode == 4
             if args == ["--continue"]:
                 (work / "pkg/one.py").write_text("resolved\n")
-            if not killed_at(step, "parent", "--root", str(history.path), "rebase", "foo", *args):
+            if not killed_at(step, "parent", history, "rebase", "foo", *args):
                 break
             if not history.new.exists():
                 # The reason for skipping may be written down already, and then there is only to go on.
@@ -121,12 +137,10 @@ def test_refresh(history: History, tmp_path: Path, who: str) -> None:
     assert tool(history, "refresh").returncode == 0
     new = files(history.series)
     assert new != old
-    step = 0
-    while True:
-        step += 1
+    for step in steps(7 if who == "parent" else 2):
         remove(history.path)
         subprocess.run(["cp", "-a", str(saved), str(history.path)], check=True)
-        if not killed_at(step, who, "--root", str(history.path), "refresh"):
+        if not killed_at(step, who, history, "refresh"):
             break
         subprocess.run(["sleep", "0.05"], check=True)
         assert files(history.series) in (old, new), f"step {step}"

@@ -43,6 +43,9 @@ def page(matrices: Sequence[Matrix]) -> str:
 
 
 def _section(item: Matrix) -> str:
+    if not item.columns:
+        title = escape(f"{item.component} {item.base}")
+        return f"<h2>{title}</h2>\n<p>No release is in the repository yet.</p>\n"
     good = [column for column in item.columns if not column.problem]
     heads = "".join(f'<th scope="col"{_base(column, item)}>{escape(column.release)}</th>' for column in good)
     rows = []

@@ -22,13 +22,13 @@ from patchset.model.patch import Patch, parse
 from patchset.model.project import Project
 from patchset.model.series import Entry, Series
 from patchset.progress import Reporter
-from patchset.sources.acquire import Acquired, Mode
+from patchset.sources.acquire import Acquired, Mode, acquire
 from patchset.store import merge as merging
 from patchset.store.difference import Changes, Comparer, comparer, patch_text
 from patchset.store.git import Git, require
 from patchset.store.objects import NewCommit, blobs, new_file, write_commits
 from patchset.workflow import changelog, conflicts, explain, folder, newbase
-from patchset.workflow.apply import read_series
+from patchset.workflow.apply import read_series, worktree_source
 from patchset.workflow.compute import compute
 from patchset.workflow.resolutions import Resolutions
 from patchset.workflow.steps import Stack, acquire_alike, stack_of, unproved
@@ -142,9 +142,12 @@ def start(
             if component.base(wanted) is None and session.base.removeprefix("v") == wanted.removeprefix("v"):
                 return _again(project, component, location, session, reporter, offline)
             raise _under_way(component, session)
-        if component.base(wanted) is not None:
-            base = component.base(wanted)
-            assert base is not None
+        if not old.name:
+            raise UsageError(
+                f"the series of {component.name} names no release",
+                remedy="put it into a folder of the release's name: patches/COMPONENT/RELEASE",
+            )
+        if (base := component.base(wanted)) is not None:
             raise UsageError(
                 f"{component.name} has a series for {base.name} already",
                 remedy=f"to make it anew, remove {base.folder.relative_to(project.root)} first; it is in git's history",
@@ -261,15 +264,7 @@ def _again(
 
 def _run(job: Job, waiting: str | None = None) -> Report:
     old, base = job.series.base, job.base
-    theirs, ours = acquire_alike(
-        job.project.root,
-        job.component,
-        (old, base),
-        job.location.git,
-        job.mode,
-        job.reporter,
-        offline=job.offline,
-    )
+    theirs, ours = _sources(job)
     stack = stack_of(job.location, job.series, theirs)
     onto = job.location.git.tree_of(ours.commit) or ""
     with merging.scratch(job.location.git, job.location.private) as git, comparer(git) as compare:
@@ -295,6 +290,20 @@ def _run(job: Job, waiting: str | None = None) -> Report:
     _clean(job.project.root, job.location)
     report = _report(job, ours, stack, onto, fates, None)
     return replace(report, patched_tree=new, folder=str(base.folder.relative_to(job.project.root)))
+
+
+def _sources(job: Job) -> tuple[Acquired, Acquired]:
+    """Return the two bases, in the store; where base.toml records none, the old one is what the work tree holds."""
+    git, old = job.location.git, job.series.base
+    if old.recorded:
+        theirs, ours = acquire_alike(
+            job.project.root, job.component, (old, job.base), git, job.mode, job.reporter, offline=job.offline
+        )
+        return theirs, ours
+    theirs = worktree_source(job.location, job.series)
+    return theirs, acquire(
+        job.project.root, job.component, job.base, git, "submodule", job.reporter, offline=job.offline
+    )
 
 
 class _Maker:
@@ -426,9 +435,7 @@ def _take_resolution(job: Job, name: str) -> None:
     place = conflicts.place_of(job.project.root, job.location)
     if not place.folder.is_dir():
         return
-    theirs, ours = acquire_alike(
-        job.project.root, job.component, (job.series.base, job.base), job.location.git, job.mode, job.reporter
-    )
+    theirs, ours = _sources(job)
     stack = stack_of(job.location, job.series, theirs)
     onto = job.location.git.tree_of(ours.commit) or ""
     with merging.scratch(job.location.git, job.location.private) as git:

@@ -107,8 +107,10 @@ def refresh_locked(project: Project, location: Location, series: Series, request
     source = update.source_of(location, series)
     stack = stack_of(location, series, unproved(source))
     _refuse_other(location, series, stack, head)
+    above = reading.above(location.git, source.commit, head)
+    _refuse_unapplied(location, series, stack, above)
     with merging.scratch(location.git, location.private) as git, comparer(git) as compare:
-        items = reading.folded(git, reading.above(location.git, source.commit, head))
+        items = reading.folded(git, above)
         plan = _Plan(project, series, stack, git, compare, request)
         files, done = plan.files(items)
     dropped = [item for item in done if item.what == "dropped"]
@@ -141,6 +143,19 @@ def _refuse_other(location: Location, series: Series, stack: Stack, head: str) -
         raise LocalChanges(
             f"the files of {series.title} have changed since they were applied",
             remedy="take those changes back (git checkout), or put them into extern/ (patchset apply), not both",
+        )
+
+
+def _refuse_unapplied(location: Location, series: Series, stack: Stack, above: Sequence[Commit]) -> None:
+    """Where the series was never applied, that its commits are not there says nothing."""
+    state = load_state(location.state_file)
+    known = {patch.commit for patch in stack.made.patches}
+    if state is not None and state.tip != state.base_commit:
+        return
+    if series.entries and not any(commit.oid in known for commit in above):
+        raise LocalChanges(
+            f"{series.title} is not applied to {series.component.path}",
+            remedy=f"run `patchset apply {series.title}` first, then commit on top of it",
         )
 
 

@@ -94,7 +94,7 @@ def _range(value: str) -> ReleaseRange | None:
 def _goes(status: UpstreamStatus, applies: ReleaseRange | None, base: str) -> tuple[str, bool]:
     """Tell from which release on a patch is not needed."""
     if status.status == "Backport":
-        release = next((word for word in re.findall(r"v?\d+(?:\.\d+)+\S*", status.reason)), None)
+        release = next((word for word in re.findall(r"v?\d+(?:\.\d+)+[\w.+]*", status.reason)), None)
         if release is None:
             return f"upstream has it: {status.reason}", False
         return f"upstream has it in {release}", _reached(base, release)
