@@ -9,7 +9,8 @@ from patchset.errors import PatchConflict, UsageError
 from patchset.model.project import load, pinned
 from patchset.sources.acquire import Mode
 from patchset.workflow import rebase as work
-from patchset.workflow.rebase import PatchFate, Report
+from patchset.workflow.rebase import Report
+from patchset.workflow.transplant import PatchFate
 
 
 @click.command("rebase")

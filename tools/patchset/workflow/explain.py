@@ -20,8 +20,8 @@ from patchset.store.merge import Merged, Triple
 from patchset.store.objects import blobs, entries
 
 if TYPE_CHECKING:
-    from patchset.workflow.rebase import Job
     from patchset.workflow.steps import Stack
+    from patchset.workflow.transplant import Job
 
 
 @dataclass(frozen=True)
