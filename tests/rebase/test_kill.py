@@ -56,7 +56,7 @@ def test_a_clean_rebase(history: History) -> None:
     history.ready()
     assert tool(history, "rebase", "foo", "2.0").returncode == 0
     wanted = files(history.path / "patches")
-    for step in steps(5):
+    for step in steps(9):
         remove(history.new)
         # What the run before it has computed is found again; it must be as sure without.
         remove(history.extern / ".git/patchset/made")
@@ -79,7 +79,7 @@ def test_a_rebase_with_a_conflict(history: History) -> None:
     history.release("2.0", replace("pkg/one.py", "line 7\n", "line VII\n"))
     history.ready()
     work = history.path / ".patchset/rebase/foo"
-    for step in steps(13):
+    for step in steps(23):
         assert tool(history, "rebase", "foo", "--abort").returncode in (0, 2)
         if not killed_at(step, "parent", history, "rebase", "foo", "2.0", end=4):
             break
@@ -99,7 +99,7 @@ def test_continue_and_skip(history: History) -> None:
     work = history.path / ".patchset/rebase/foo"
     for args in (["--continue"], ["--skip", "not wanted"]):
         wanted = None
-        for step in steps(13):
+        for step in steps(31):
             remove(history.new)
             remove(history.extern / ".git/patchset/resolutions")
             assert tool(history, "rebase", "foo", "2.0").returncode == 4
@@ -137,7 +137,7 @@ def test_refresh(history: History, tmp_path: Path, who: str) -> None:
     assert tool(history, "refresh").returncode == 0
     new = files(history.series)
     assert new != old
-    for step in steps(7 if who == "parent" else 2):
+    for step in steps(19 if who == "parent" else 4):
         remove(history.path)
         subprocess.run(["cp", "-a", str(saved), str(history.path)], check=True)
         if not killed_at(step, who, history, "refresh"):

@@ -135,6 +135,8 @@ def _line(item: PatchFate) -> str:
         notes.append(f"first in {item.release}")
     if item.detail and not item.landed:
         notes.append(item.detail)
+    if item.by_way_of:
+        notes.append(f"by way of {', '.join(item.by_way_of)}")
     if item.resolved:
         notes.append("with a resolution of yours")
     return text + (f"  [dim]{escape('; '.join(notes))}[/]" if notes else "")
@@ -161,7 +163,7 @@ def _print_conflict(report: Report) -> None:
     if found.release:
         out.print(f"    it fits {escape(found.after or '')}, and not {escape(found.release)}, of the releases at hand")
     if found.commit:
-        out.print(f"    upstream's commit: {found.commit}")
+        out.print(f"    upstream's commit: {found.commit[:12]} {escape(found.subject)}")
     if found.likely_upstreamed:
         there, every = (sum(file.landed[at] for file in found.files) for at in (0, 1))
         out.print(f"    upstream's files have {there} of the {every} lines that it adds: it may have landed, changed")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from patchset.engine import conflict
+from patchset.engine.export import context_of
 from patchset.engine.rebase import Step, Stopped
 from patchset.model.component import Base
 from patchset.model.patch import Hunk as PatchHunk
@@ -54,6 +55,7 @@ class Explained:
     release: str | None
     after: str | None
     commit: str | None
+    subject: str = ""
 
     @property
     def likely_upstreamed(self) -> bool:
@@ -78,9 +80,10 @@ def explain(job: Job, stack: Stack, git: Git, stopped: Stopped) -> Explained:
 def describe(
     patch: Patch, git: Git, stopped: Stopped, release: str | None, after: str | None, commit: str | None
 ) -> Explained:
-    """Return a conflict with its files and hunks."""
+    """Return a conflict with its files and hunks; `release`, `after` and `commit` are those that stand in the way."""
     files = [_file(git, stopped.merged, path, patch) for path in stopped.merged.paths]
-    return Explained(patch.name, tuple(files), release, after, commit)
+    subject = git.run("log", "-1", "--format=%s", commit).decode(errors="replace").strip() if commit else ""
+    return Explained(patch.name, tuple(files), release, after, commit, subject)
 
 
 def first_release(job: Job, git: Git, step: Step, kind: str) -> str | None:
@@ -104,6 +107,12 @@ def first_release(job: Job, git: Git, step: Step, kind: str) -> str | None:
         if landed(merged, tree):
             return base.name
     return job.base.name or None
+
+
+def stones(job: Job, git: Git, kind: str) -> list[tuple[str, str]]:
+    """Return the releases at hand between the two bases with their trees, the one nearest to the old base first."""
+    found = ((base.name, _tree_here(git, base, kind)) for base in _between(job, kind))
+    return [(name, tree) for name, tree in found if tree is not None]
 
 
 def transition(job: Job, git: Git, step: Step, kind: str, bad: object) -> tuple[Base, Base] | None:
@@ -168,12 +177,12 @@ def _file(git: Git, merged: Merged, path: str, patch: Patch) -> File:
     hunks: list[Hunk] = []
     lines = [region.line for region in conflict.regions(data)]
     if lines and {1, 2, 3} <= set(sides):
-        shown = _diff(git, sides[1], sides[2], 2)
+        # Numbered as in the patch, which may be written for another release's lines.
+        numbered = _diff(git, sides[1], sides[3], context_of([patch]))
         met = conflict.collisions(_diff(git, sides[1], sides[3], 0), _diff(git, sides[1], sides[2], 0))
         for at, (own, others) in enumerate(met):
-            hunk = conflict.holding(change.hunks, own) if change is not None else None
-            around = [found for other in others if (found := conflict.holding(shown, other))]
-            texts = tuple(dict.fromkeys(conflict.text(item) for item in around))[:3]
+            hunk = conflict.holding(numbered, own)
+            texts = tuple(conflict.text(item) for item in others[:3])
             # Two hunks may meet in one place of the file.
             line = lines[at] if len(met) == len(lines) else lines[min(at, len(lines) - 1)]
             hunks.append(Hunk(hunk.number if hunk else None, hunk.header if hunk else "", line, texts))

@@ -67,7 +67,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Matrix:
-    """A series against releases, oldest first. `computed` cells took `seconds`; the others were known already."""
+    """A series against releases, oldest first. `computed` cells took `seconds`; the others were known already.
+
+    The seconds are those of the cells alone; nothing was merged for cells that are unknown or outside.
+    """
 
     component: str
     base: str
@@ -125,11 +128,9 @@ def matrix(
                 )
             except SourceUnavailable as error:
                 columns[item.name] = Column(item.name, (), "; ".join((error.message, *error.details)))
-        start = time.perf_counter()
         known = {name: _load(_file(location, series, source, found)) for name, found in trees.items()}
         missing = {name: found for name, found in trees.items() if known[name] is None}
-        made = _compute(location, series, source, missing) if missing else {}
-        seconds = time.perf_counter() - start
+        made, seconds = _compute(location, series, source, missing) if missing else ({}, 0.0)
         for name, found in trees.items():
             cells = known[name] or made[name]
             columns[name] = Column(name, cells)
@@ -137,7 +138,7 @@ def matrix(
                 _save(_file(location, series, source, found), cells)
     ordered = tuple(columns[item.name] for item in chosen)
     rows = _rows(series, base, ordered)
-    computed = sum(len(cells) for cells in made.values())
+    computed = sum(cell.state not in ("unknown", "outside") for cells in made.values() for cell in cells)
     return Matrix(component.name, base.name, source.kind, ordered, rows, computed, seconds)
 
 
@@ -177,16 +178,18 @@ def choose(component: Component, base: Base, location: Location, choice: Choice,
 
 def _compute(
     location: Location, series: Series, source: Acquired, targets: dict[str, Acquired]
-) -> dict[str, tuple[Cell, ...]]:
+) -> tuple[dict[str, tuple[Cell, ...]], float]:
+    """Return the cells of each release, and the seconds that they took."""
     stack = stack_of(location, series, unproved(source))
     trees = [location.git.tree_of(found.commit) or "" for found in targets.values()]
+    start = time.perf_counter()
     with merging.scratch(location.git, location.private) as git, comparer(git) as compare:
         done = replay_many(stack.steps, trees, partial(merging.merge, git))
         made = {}
         for name, results in zip(targets, done, strict=True):
             cells = {item.step.name: _cell(item, compare) for item in results}
             made[name] = tuple(_named(entry.patch_name, cells, stack.outside, stack.steps) for entry in series.entries)
-    return made
+    return made, time.perf_counter() - start
 
 
 def _named(name: str, cells: dict[str, Cell], outside: dict[str, tuple[str, ...]], steps: Sequence[object]) -> Cell:

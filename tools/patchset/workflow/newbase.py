@@ -60,8 +60,10 @@ def _commit(root: Path, component: Component, location: Location, name: str, off
         for tag in (f"v{plain}", plain):
             if found := git.resolve(f"refs/tags/{tag}^{{commit}}"):
                 return found
+    if offline:
+        return None
     url = submodule.registered_url(root, component.path) or component.url
-    return releases.tagged_commit(url, name) if url is not None and not offline else None
+    return releases.tagged_commit(url, name) if url is not None else None
 
 
 def write_toml(base: Base, model: Base | None = None) -> str:

@@ -168,6 +168,7 @@ def _run(job: Job, waiting: str | None = None) -> Report:
             partial(merging.merge, git),
             lambda step, merged: resolutions.find(git, merged),
             job.skips,
+            partial(explain.stones, job, git, theirs.kind),
         )
         made = Transplant(job, stack, git, compare, onto)
         results = {item.step.name: made.patch(item) for item in done}
@@ -175,7 +176,7 @@ def _run(job: Job, waiting: str | None = None) -> Report:
             explained = explain.explain(job, stack, git, stopped)
             report = _report(job, ours, stack, onto, made.all(results), explained)
             if waiting != stopped.step.name or not conflicts.place_of(job.project.root, job.location).folder.is_dir():
-                _lay_out(job, git, ours, done, stopped, made)
+                _lay_out(job, git, ours, stack, done, stopped, made)
             return report
         tree = done[-1].after if done else onto
         fates, files = made.all(results), made.files(results)
@@ -199,7 +200,9 @@ def _sources(job: Job) -> tuple[Acquired, Acquired]:
     )
 
 
-def _lay_out(job: Job, git: Git, ours: Acquired, done: list[Replayed], stopped: Stopped, made: Transplant) -> None:
+def _lay_out(
+    job: Job, git: Git, ours: Acquired, stack: Stack, done: list[Replayed], stopped: Stopped, made: Transplant
+) -> None:
     """Write the session and the conflict's work tree; the session names the conflict when that is complete."""
     location = job.location
     session = Session(job.series.base.name, job.base.name, job.mode, dict(job.skips), None)
@@ -211,9 +214,12 @@ def _lay_out(job: Job, git: Git, ours: Acquired, done: list[Replayed], stopped: 
     # Git needs these objects for as long as the user works: they go into the repository itself.
     permanent = replace(location.git, scratch=location.git.objects)
     tree = location.git.tree_of(commit) or ""
-    (merged,) = merging.merge(permanent, [merging.Triple(stopped.step.before, tree, stopped.step.after)])
+    step = next(item for item in stack.steps if item.name == stopped.step.name)
+    way = partial(explain.stones, job, permanent, ours.kind)
+    _, again = replay([step], tree, partial(merging.merge, permanent), stones=way)
+    assert again is not None
     place = conflicts.place_of(job.project.root, location)
-    conflicts.lay_out(place, commit, merged)
+    conflicts.lay_out(place, commit, again.merged)
     save(location, replace(session, conflict=stopped.step.name))
 
 
@@ -246,7 +252,12 @@ def _take_resolution(job: Job, name: str) -> None:
     with merging.scratch(job.location.git, job.location.private) as git:
         find = job.resolutions.find
         _, stopped = replay(
-            stack.steps, onto, partial(merging.merge, git), lambda step, merged: find(git, merged), job.skips
+            stack.steps,
+            onto,
+            partial(merging.merge, git),
+            lambda step, merged: find(git, merged),
+            job.skips,
+            partial(explain.stones, job, git, theirs.kind),
         )
         if stopped is None or stopped.step.name != name:
             return

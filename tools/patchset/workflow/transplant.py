@@ -31,7 +31,7 @@ class PatchFate:
     """What became of a patch; `release` is the first release at hand that has what upstream took over.
 
     `applies_to` is its new range of releases where that had to be widened, `resolved` that its conflict was resolved
-    by hand, now or before.
+    by hand, now or before; `by_way_of` are the releases in between along which it was merged, as it conflicts in one.
     """
 
     name: str
@@ -43,6 +43,7 @@ class PatchFate:
     release: str | None = None
     applies_to: str | None = None
     resolved: bool = False
+    by_way_of: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -106,12 +107,17 @@ class Transplant:
                 release,
                 applies_to,
                 item.resolved,
+                item.way.stones if item.way is not None else (),
             ),
             data,
         )
 
     def _gone(self, item: Replayed) -> PatchFate:
         name = item.step.name
+        if item.way is not None and item.way.landed is not None:
+            landed = item.way.landed
+            detail = f"merged into {landed} it leaves that release's own tree; upstream has changed it since"
+            return PatchFate(name, "upstreamed", detail, release=landed, by_way_of=item.way.stones)
         if item.resolved:
             return PatchFate(name, "empty", "its resolution leaves upstream's tree as it is", resolved=True)
         release = explain.first_release(self._job, self._git, item.step, self._stack.source.kind)
@@ -164,6 +170,8 @@ def line_of(item: PatchFate) -> str:
         parts.append(f"first in {item.release} of the releases at hand")
     if item.detail:
         parts.append(item.detail)
+    if item.by_way_of:
+        parts.append(f"merged by way of {', '.join(item.by_way_of)}")
     if item.resolved:
         parts.append("a conflict was resolved by hand")
     if item.applies_to:

@@ -1,0 +1,143 @@
+"""rebase against git rebase and git am -3, and the matrix, on the real vLLM releases, all imported before.
+
+The series is the project's own for the pinned release, taken one release on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from common import Contender, peak_memory, race, run, show
+
+ROOT = Path(__file__).parents[1]
+OLD, NEW = "v0.30.0", "v0.31.0"
+FIRST, LAST = "v0.26.0", "v0.33.0"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    rounds = parser.parse_args().rounds
+    with tempfile.TemporaryDirectory(prefix="patchset-bench-") as folder:
+        project = Project(Path(folder))
+        hop(project, rounds)
+        matrix(project, rounds)
+    print(f"peak memory of any process: {peak_memory():.0f} MB")
+
+
+class Project:
+    """A project with vLLM's series, its tree applied, and every release of the matrix imported."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.root = folder / "root"
+        self.tool = (sys.executable, "-m", "patchset", "--root", self.root)
+        shutil.copytree(ROOT / "patches/vllm", self.root / "patches/vllm")
+        for base in (self.root / "patches/vllm").iterdir():
+            if base.is_dir() and base.name != OLD:
+                shutil.rmtree(base)
+        run(*self.tool, "apply", f"vllm@{OLD}", "--source", "archive")
+        run(*self.tool, "matrix", f"vllm@{OLD}", "--from", FIRST, "--to", LAST, "--source", "archive")
+        self.store = self.root / ".patchset/modules/extern/vllm"
+        self.made = set((self.store / "patchset/made").iterdir())
+
+    def commit(self, release: str) -> str:
+        listed = run(
+            "git", "-C", self.store, "for-each-ref", "--format=%(objectname) %(subject)", "refs/patchset/archive"
+        )
+        wanted = f"vllm-{release.removeprefix('v')}.tar.gz"
+        return next(line.split()[0] for line in listed.splitlines() if line.endswith(wanted))
+
+
+def hop(project: Project, rounds: int) -> None:
+    theirs = project.folder / "theirs"
+    tip = run("git", "-C", project.root / "extern/vllm", "rev-parse", "HEAD").strip()
+    old, new = project.commit(OLD), project.commit(NEW)
+    run("git", "init", "-q", theirs)
+    (theirs / ".git/objects/info/alternates").write_text(f"{project.store / 'objects'}\n")
+    for key, value in (("user.name", "bench"), ("user.email", "bench@localhost")):
+        run("git", "config", key, value, cwd=theirs)
+    target = project.root / "patches/vllm" / NEW
+    patches = [project.root / "patches/vllm" / OLD / name for name in _names(project)]
+
+    def reset() -> None:
+        run("git", "checkout", "-q", "-f", "-B", "series", tip, cwd=theirs)
+
+    def at_new() -> None:
+        subprocess.run(["git", "am", "--abort"], cwd=theirs, capture_output=True, check=False)
+        run("git", "checkout", "-q", "-f", "-B", "series", new, cwd=theirs)
+
+    def fresh() -> None:
+        shutil.rmtree(target, ignore_errors=True)
+        for file in set((project.store / "patchset/made").iterdir()) - project.made:
+            file.unlink()
+
+    command = (*project.tool, "rebase", f"vllm@{OLD}", NEW, "--offline")
+    medians = race(
+        [
+            Contender("start-up", lambda: run(*project.tool, "rebase", "--help")),
+            Contender(
+                "git rebase", lambda: run("git", "rebase", "-q", "--onto", new, old, "series", cwd=theirs), reset
+            ),
+            Contender("git am -3", lambda: run("git", "am", "-q", "-3", *patches, cwd=theirs), at_new),
+            Contender("rebase", lambda: run(*command), fresh),
+        ],
+        rounds,
+    )
+    medians["rebase beyond start-up"] = medians["rebase"] - medians["start-up"]
+    tree = run("git", "rev-parse", "HEAD^{tree}", cwd=theirs).strip()
+    reset()
+    run("git", "rebase", "-q", "--onto", new, old, "series", cwd=theirs)
+    same = tree == run("git", "rev-parse", "HEAD^{tree}", cwd=theirs).strip()
+    same = same and f'patched-tree = "{tree}"' in (target / "base.toml").read_text()
+    show(
+        f"{len(patches)} patches from {OLD} to {NEW}, medians",
+        medians,
+        "rebase",
+        {"rebase": "same tree" if same else "OTHER TREE"},
+    )
+    for name in ("rebase", "rebase beyond start-up"):
+        print(f"git rebase takes {medians['git rebase'] / medians[name]:.0f} x as long as {name}")
+
+
+def _names(project: Project) -> list[str]:
+    lines = (project.root / "patches/vllm" / OLD / "series").read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def matrix(project: Project, rounds: int) -> None:
+    """Time the cells in one process, without its start-up, and a whole second run."""
+    shutil.rmtree(project.root / "patches/vllm" / NEW, ignore_errors=True)
+    command = (*project.tool, "matrix", f"vllm@{OLD}", "--known", "--source", "archive", "--json")
+    cache = project.store / "patchset/matrix"
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom patchset.model.project import load, pinned\n"
+        "from patchset.workflow.matrix import Choice, matrix\nfrom patchset.progress import Quiet\n"
+        "component = load(Path(sys.argv[1])).component('vllm')\n"
+        f"base, choice = component.base('{OLD}'), Choice(known=True)\n"
+        "found = matrix(load(Path(sys.argv[1])), component, base, choice, 'archive', Quiet())\n"
+        "print(found.computed, found.seconds)\n"
+    )
+    times, cells = [], 0
+    for _ in range(rounds):
+        shutil.rmtree(cache)
+        out = run(sys.executable, "-c", code, project.root).split()
+        cells, seconds = int(out[0]), float(out[1])
+        times.append(seconds / cells)
+    times.sort()
+    start = time.perf_counter()
+    columns = json.loads(run(*command))[0]["columns"]
+    again = time.perf_counter() - start
+    print(f"matrix: {cells} cells, {len(columns)} releases: {times[len(times) // 2] * 1000:.1f} ms a cell (median)")
+    print(f"matrix, second run, start-up and all: {again * 1000:.0f} ms")
+
+
+if __name__ == "__main__":
+    main()
