@@ -292,3 +292,72 @@ def test_a_base_that_is_there_is_not_made_again(history: History, run: Run) -> N
     assert run("--root", history.path, "rebase", "foo", "7.0").code == 2
     assert run("--root", history.path, "rebase", "foo").code == 2
     assert "no rebase of foo is under way" in run("--root", history.path, "rebase", "foo", "--continue").err
+
+
+GREW = "".join(f"line {n}\n" if n < 13 else f"another {n}\n" for n in range(1, 41))
+
+
+@pytest.fixture
+def gradual(history: History) -> History:
+    """A file moves in 1.5, and has become another one by 2.0: in one merge, nobody knows it again."""
+    history.patch("change", seven)
+    history.release("1.5", move("pkg/one.py", "lib/uno.py"))
+    history.release("2.0", put("lib/uno.py", GREW))
+    history.ready()
+    return history
+
+
+def test_a_file_that_moves_and_changes_is_followed_by_way_of_a_release(gradual: History, run: Run) -> None:
+    assert gradual.git_rebase() is None
+    (item,) = gradual.rebase(run)["patches"]
+    assert (item["fate"], item["moved"], item["by_way_of"]) == ("moved", {"pkg/one.py": "lib/uno.py"}, ["1.5"])
+    assert run("--root", gradual.path, "apply", "foo@2.0").code == 0
+    assert (gradual.extern / "lib/uno.py").read_text() == GREW.replace("line 7\n", "line seven\n")
+    assert "merged by way of 1.5" in (gradual.new / "CHANGELOG.md").read_text()
+
+
+def test_what_landed_and_was_changed_since_is_proved_at_its_release(history: History, run: Run) -> None:
+    history.patch("change", seven)
+    history.release("1.5", seven)
+    history.release("2.0", replace("pkg/one.py", "line seven\n", "line VII\n"))
+    history.ready()
+    assert history.git_rebase() is None
+    (item,) = history.rebase(run)["patches"]
+    assert (item["fate"], item["release"]) == ("upstreamed", "1.5")
+    assert "change: dropped, upstreamed; first in 1.5" in (history.new / "CHANGELOG.md").read_text()
+
+
+def test_a_conflict_by_way_of_a_release_is_in_the_moved_file(history: History, run: Run) -> None:
+    history.patch("change", seven)
+    history.release("1.5", move("pkg/one.py", "lib/uno.py"))
+    history.release("2.0", put("lib/uno.py", GREW.replace("line 7\n", "line VII\n")))
+    history.ready()
+    report = history.rebase(run, "2.0", code=4)
+    (file,) = report["conflict"]["files"]
+    assert (file["path"], file["kind"], file["hunks"][0]["hunk"]) == ("lib/uno.py", "contents", 1)
+    assert (report["conflict"]["after"], report["conflict"]["release"]) == ("1.5", "2.0")
+    work = history.path / ".patchset/rebase/foo/lib/uno.py"
+    assert "<<<<<<< " in work.read_text()
+    work.write_text(GREW.replace("line 7\n", "line seven, VII\n"))
+    (item,) = history.rebase(run, "--continue")["patches"]
+    assert item["resolved"]
+    assert run("--root", history.path, "apply", "foo@2.0").code == 0
+
+
+def test_a_quilt_series_that_records_no_base(history: History, run: Run) -> None:
+    history.patch("change", seven)
+    history.patch("second", replace("pkg/two.py", "two 9\n", "nine\n"))
+    history.release("2.0", move("pkg/one.py", "lib/uno.py"))
+    history.ready()
+    (history.series / "base.toml").unlink()
+    for name in ("change", "second"):
+        file = history.series / f"{name}.patch"
+        lines = file.read_text().split("\n")
+        file.write_text("\n".join(line for line in lines if not line.startswith(("index ", "diff --git "))))
+    report = history.rebase(run)
+    assert [item["fate"] for item in report["patches"]] == ["moved", "unmodified"]
+    assert report["patched_tree"] == history.git_rebase()
+    assert (history.new / "second.patch").read_bytes() == (history.series / "second.patch").read_bytes()
+    # Nothing says that the commit in extern/ is upstream's and not the user's own.
+    git(history.extern, "checkout", "-q", "--detach", "2.0")
+    assert run("--root", history.path, "apply", "foo@2.0").code == 0

@@ -114,7 +114,9 @@ class Registry:
                 self.problems.append(error if isinstance(error, SourceUnavailable) else _no_index(shown, error))
                 continue
             for package in packages:
-                if not package.is_yanked and package.filename not in found:
+                known = found.get(package.filename)
+                # A folder of links names no hashes; the index behind it may.
+                if not package.is_yanked and (known is None or known.sha256 is None):
                     found[package.filename] = RemoteFile(
                         url=with_credentials(package.url, location),
                         filename=package.filename,

@@ -19,7 +19,9 @@ from patchset.errors import SourceUnavailable
 from patchset.model.component import Base, Component, Wheel
 from patchset.progress import Reporter
 from patchset.sources import archive as archives
-from patchset.sources.registry import Registry
+from patchset.sources.download import sha256_of
+from patchset.sources.registry import Registry, RemoteFile
+from patchset.sources.transport import local_path
 from patchset.store.git import Git
 
 NAME = "releases.json"
@@ -60,12 +62,19 @@ def list_files(project: str, private: Path, reporter: Reporter, *, offline: bool
             known = "what was listed before is taken" if project in remembered else "known releases only"
             reporter.note(f"{error.message}; {known}")
             return Listing(remembered.get(project, {}), False)
-    found = {item.filename: item.sha256 for item in listed if item.sha256}
+    found = {item.filename: item.sha256 or _hashed(item) for item in listed}
+    found = {filename: sha256 for filename, sha256 in found.items() if sha256}
     private.mkdir(parents=True, exist_ok=True)
     temporary = file.with_suffix(".new")
     temporary.write_text(json.dumps({**remembered, project: dict(sorted(found.items()))}, indent=1))
     os.replace(temporary, file)
     return Listing(found, True)
+
+
+def _hashed(file: RemoteFile) -> str:
+    """Return the sha256 of a file in a folder of links, which names none; "" where it is not on this machine."""
+    path = local_path(file.url)
+    return sha256_of(path) if path is not None and path.is_file() else ""
 
 
 def model_of(component: Component, base: Base | None = None) -> Base | None:

@@ -15,7 +15,7 @@ from typing import Literal
 from packaging.version import Version
 
 from patchset.engine.rebase import Replayed, Stopped, replay_many
-from patchset.errors import SourceUnavailable, UsageError
+from patchset.errors import IntegrityError, SourceUnavailable, UsageError
 from patchset.model.component import Base, Component
 from patchset.model.finding import refuse
 from patchset.model.project import Project
@@ -126,7 +126,7 @@ def matrix(
                 trees[item.name] = acquire(
                     project.root, component, item, location.git, mode, reporter, offline=choice.known
                 )
-            except SourceUnavailable as error:
+            except (SourceUnavailable, IntegrityError) as error:
                 columns[item.name] = Column(item.name, (), "; ".join((error.message, *error.details)))
         known = {name: _load(_file(location, series, source, found)) for name, found in trees.items()}
         missing = {name: found for name, found in trees.items() if known[name] is None}

@@ -122,7 +122,11 @@ def _put(document: object, key: str, value: str | None) -> None:
     else:
         order = ["commit", "tree", "patched-tree"]
         present = [at for at, (name, _) in enumerate(document.body) if name is not None and name.key in order]
-        document._insert_at(present[-1] + 1 if present else 0, tomlkit.key(key), value)
+        at = present[-1] + 1 if present else 0
+        if at < len(document.body):
+            document._insert_at(at, tomlkit.key(key), value)
+        else:
+            document.add(key, value)
 
 
 def _wheels(document: object, base: Base) -> None:
