@@ -98,38 +98,34 @@ _COLOURS = {
     "skipped": "yellow",
     "outside": "yellow",
 }
+_DIFF = {"+": "green", "-": "red", "@": "cyan"}
+# click's colours, as in apply: what draws tables takes longer to load than a series to rebase.
+_style = click.style
 
 
 def _print(report: Report, diff: bool) -> None:
-    from patchset.cli.console import console, escape
-
-    out = console()
     title = f"{report.component} {report.from_base} -> {report.base}"
-    out.print(f"[bold]{escape(title)}[/]  ({report.source}: {escape(report.why)})")
+    click.echo(f"{_style(title, bold=True)}  ({report.source}: {report.why})")
     for item in report.patches:
-        out.print(_line(item))
+        click.echo(_line(item))
         if item.landed:
-            out.print(f"                    upstream has {escape(', '.join(item.landed))}")
+            click.echo(f"                    upstream has {', '.join(item.landed)}")
         if item.applies_to:
-            out.print(f"                    Applies-To is {escape(item.applies_to)} now")
+            click.echo(f"                    Applies-To is {item.applies_to} now")
         if diff and item.interdiff:
-            for line in item.interdiff.split("\n"):
-                colour = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "dim")
-                out.print(f"    [{colour}]{escape(line)}[/]")
+            _print_diff(item.interdiff, "    ")
     if report.conflict is None:
-        out.print(f"  {escape(report.folder or '')}: tree {report.patched_tree}")
+        click.echo(f"  {report.folder}: tree {report.patched_tree}")
         changed = [item.name for item in report.patches if item.interdiff]
         if changed and not diff:
-            out.print(f"  [dim]own lines differ in {escape(', '.join(changed))}: --diff, or --json, shows how[/]")
+            click.echo(
+                _style(f"  own lines differ in {', '.join(changed)}: the interdiff in --json shows how", dim=True)
+            )
         return
     _print_conflict(report)
 
 
 def _line(item: PatchFate) -> str:
-    from patchset.cli.console import escape
-
-    colour = _COLOURS.get(item.fate, "white")
-    text = f"  [{colour}]{item.fate:<17}[/] {escape(item.name)}"
     notes = []
     if item.release:
         notes.append(f"first in {item.release}")
@@ -139,37 +135,37 @@ def _line(item: PatchFate) -> str:
         notes.append(f"by way of {', '.join(item.by_way_of)}")
     if item.resolved:
         notes.append("with a resolution of yours")
-    return text + (f"  [dim]{escape('; '.join(notes))}[/]" if notes else "")
+    text = f"  {_style(f'{item.fate:<17}', fg=_COLOURS.get(item.fate))} {item.name}"
+    return text + (_style(f"  {'; '.join(notes)}", dim=True) if notes else "")
+
+
+def _print_diff(text: str, indent: str) -> None:
+    for line in text.split("\n"):
+        click.echo(indent + _style(line, fg=_DIFF.get(line[:1])))
 
 
 def _print_conflict(report: Report) -> None:
-    from patchset.cli.console import console, escape
-
-    out = console()
     found = report.conflict
     assert found is not None
-    out.print(f"  [bold red]{'conflict':<17}[/] {escape(found.patch)}")
+    click.echo(f"  {_style('conflict'.ljust(17), fg='red', bold=True)} {found.patch}")
     for file in found.files:
-        out.print(f"    [bold]{escape(file.path)}[/]: {escape(file.kind)}")
+        click.echo(f"    {_style(file.path, bold=True)}: {file.kind}")
         if not file.hunks and file.message:
-            out.print(f"      {escape(file.message)}")
+            click.echo(f"      {file.message}")
         for hunk in file.hunks:
             named = f"hunk {hunk.hunk} ({hunk.header})" if hunk.hunk else "a hunk"
-            out.print(f"      {escape(named)}, line {hunk.line} of the file with markers; upstream did there:")
+            click.echo(f"      {named}, line {hunk.line} of the file with markers; upstream did there:")
             for text in hunk.upstream:
-                for line in text.split("\n"):
-                    colour = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "dim")
-                    out.print(f"        [{colour}]{escape(line)}[/]")
+                _print_diff(text, "        ")
     if found.release:
-        out.print(f"    it fits {escape(found.after or '')}, and not {escape(found.release)}, of the releases at hand")
+        click.echo(f"    it fits {found.after}, and not {found.release}, of the releases at hand")
     if found.commit:
-        out.print(f"    upstream's commit: {found.commit[:12]} {escape(found.subject)}")
+        click.echo(f"    upstream's commit: {found.commit[:12]} {found.subject}")
     if found.likely_upstreamed:
         there, every = (sum(file.landed[at] for file in found.files) for at in (0, 1))
-        out.print(f"    upstream's files have {there} of the {every} lines that it adds: it may have landed, changed")
+        click.echo(f"    upstream's files have {there} of the {every} lines that it adds: it may have landed, changed")
     if report.remaining:
-        out.print(f"  [dim]not looked at yet: {escape(', '.join(report.remaining))}[/]")
-    name = report.component
-    out.print(f"\nResolve it in [bold]{escape(report.work_tree or '')}[/] (edit, git add), then")
-    out.print(f"  patchset rebase {escape(name)} --continue")
-    out.print(f'or  patchset rebase {escape(name)} --skip "REASON"   or  --abort', highlight=False)
+        click.echo(_style(f"  not looked at yet: {', '.join(report.remaining)}", dim=True))
+    click.echo(f"\nResolve it in {_style(report.work_tree or '', bold=True)} (edit, git add), then")
+    click.echo(f"  patchset rebase {report.component} --continue")
+    click.echo(f'or  patchset rebase {report.component} --skip "REASON"   or  --abort')

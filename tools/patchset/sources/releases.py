@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from packaging.version import InvalidVersion, Version
 
@@ -19,10 +20,10 @@ from patchset.errors import SourceUnavailable
 from patchset.model.component import Base, Component, Wheel
 from patchset.progress import Reporter
 from patchset.sources import archive as archives
-from patchset.sources.download import sha256_of
-from patchset.sources.registry import Registry, RemoteFile
-from patchset.sources.transport import local_path
 from patchset.store.git import Git
+
+if TYPE_CHECKING:
+    from patchset.sources.registry import RemoteFile
 
 NAME = "releases.json"
 
@@ -55,6 +56,9 @@ def list_files(project: str, private: Path, reporter: Reporter, *, offline: bool
         remembered = json.loads(file.read_bytes())
     if offline:
         return Listing(remembered.get(project, {}), False)
+    # Imported here: what talks to a network takes longer to load than a series to rebase.
+    from patchset.sources.registry import Registry
+
     with reporter.task(f"ask for the releases of {project}"):
         try:
             listed = Registry(note=reporter.note).listed(project)
@@ -73,6 +77,9 @@ def list_files(project: str, private: Path, reporter: Reporter, *, offline: bool
 
 def _hashed(file: RemoteFile) -> str:
     """Return the sha256 of a file in a folder of links, which names none; "" where it is not on this machine."""
+    from patchset.sources.download import sha256_of
+    from patchset.sources.transport import local_path
+
     path = local_path(file.url)
     return sha256_of(path) if path is not None and path.is_file() else ""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from patchset.engine import conflict
+from patchset.engine import conflict, fate
 from patchset.engine.export import context_of
 from patchset.engine.rebase import Step, Stopped
 from patchset.model.component import Base
@@ -86,27 +86,26 @@ def describe(
     return Explained(patch.name, tuple(files), release, after, commit, subject)
 
 
-def first_release(job: Job, git: Git, step: Step, kind: str) -> str | None:
-    """Return the first release at hand that has all of a step, or some of it where the newest has no more."""
-    target = _tree_here(git, job.base, kind)
-    if target is None:
-        return None
-    (there,) = merging.merge(git, [Triple(step.before, target, step.after)])
+def first_release(job: Job, git: Git, step: Step, kind: str, patch: Patch, *, partly: bool) -> str | None:
+    """Return the first release at hand that has all of a step, or with `partly` some of it.
 
-    def landed(merged: Merged, tree: str) -> bool:
-        if there.tree == target:
-            return merged.clean and merged.tree == tree
-        old, new = (entries(git, at, _paths(git, step)) for at in (step.before, tree))
-        return merged.clean and old != new
-
-    for base in _between(job, kind):
+    None where a release before it conflicts: what that one has nobody can say.
+    """
+    for base in [*_between(job, kind), job.base]:
         tree = _tree_here(git, base, kind)
         if tree is None:
             continue
         (merged,) = merging.merge(git, [Triple(step.before, tree, step.after)])
-        if landed(merged, tree):
+        if not merged.clean:
+            return None
+        if merged.tree == tree or (partly and _landed(git, tree, merged.tree, patch)):
             return base.name
-    return job.base.name or None
+    return None
+
+
+def _landed(git: Git, before: str, after: str, patch: Patch) -> bool:
+    new, _ = parse(patch.file, patch_text(git, before, after, context_of([patch])))
+    return new is not None and bool(fate.compare(patch, new, {}).landed)
 
 
 def stones(job: Job, git: Git, kind: str) -> list[tuple[str, str]]:
@@ -148,12 +147,6 @@ def _tree_here(git: Git, base: Base, kind: str) -> str | None:
     mode: Mode = "archive" if kind == "archive" else "submodule"
     found = present(git, base, mode)
     return git.tree_of(found.commit) if found else None
-
-
-def _paths(git: Git, step: Step) -> list[str]:
-    from patchset.store.objects import diff
-
-    return list(diff(git, step.before, step.after))
 
 
 def _diff(git: Git, old: str, new: str, context: int) -> tuple[PatchHunk, ...]:

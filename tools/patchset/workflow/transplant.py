@@ -95,7 +95,7 @@ class Transplant:
         data, applies_to = export.widened(data, self._job.base.name) if self._job.base.name else (data, None)
         release = None
         if told.kind == "partly upstreamed":
-            release = explain.first_release(self._job, self._git, item.step, self._stack.source.kind)
+            release = explain.first_release(self._job, self._git, item.step, self._stack.source.kind, old, partly=True)
         return (
             PatchFate(
                 old.name,
@@ -120,7 +120,8 @@ class Transplant:
             return PatchFate(name, "upstreamed", detail, release=landed, by_way_of=item.way.stones)
         if item.resolved:
             return PatchFate(name, "empty", "its resolution leaves upstream's tree as it is", resolved=True)
-        release = explain.first_release(self._job, self._git, item.step, self._stack.source.kind)
+        old = self._patches[name]
+        release = explain.first_release(self._job, self._git, item.step, self._stack.source.kind, old, partly=False)
         detail = f"the merged tree is upstream's own ({item.after})"
         return PatchFate(name, "upstreamed", detail, release=release)
 
