@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from common import Contender, peak_memory, race, run, show
+from common import Contender, peak_memory, run, show
 
 ROOT = Path(__file__).parents[1]
 OLD, NEW = "v0.30.0", "v0.31.0"
@@ -80,31 +83,50 @@ def hop(project: Project, rounds: int) -> None:
             file.unlink()
 
     command = (*project.tool, "rebase", f"vllm@{OLD}", NEW, "--offline")
-    medians = race(
-        [
-            Contender("start-up", lambda: run(*project.tool, "rebase", "--help")),
-            Contender(
-                "git rebase", lambda: run("git", "rebase", "-q", "--onto", new, old, "series", cwd=theirs), reset
-            ),
-            Contender("git am -3", lambda: run("git", "am", "-q", "-3", *patches, cwd=theirs), at_new),
-            Contender("rebase", lambda: run(*command), fresh),
-        ],
-        rounds,
-    )
-    medians["rebase beyond start-up"] = medians["rebase"] - medians["start-up"]
-    tree = run("git", "rev-parse", "HEAD^{tree}", cwd=theirs).strip()
+    git_rebase = ("git", "rebase", "-q", "--onto", new, old, "series")
+    contenders = [
+        Contender("start-up", lambda: run(*project.tool, "rebase", "--help")),
+        Contender("git rebase", lambda: run(*git_rebase, cwd=theirs), reset),
+        Contender("git am -3", lambda: run("git", "am", "-q", "-3", *patches, cwd=theirs), at_new),
+        Contender("rebase", lambda: run(*command), fresh),
+    ]
+    wall, cpu = race_both(contenders, rounds)
     reset()
-    run("git", "rebase", "-q", "--onto", new, old, "series", cwd=theirs)
-    same = tree == run("git", "rev-parse", "HEAD^{tree}", cwd=theirs).strip()
-    same = same and f'patched-tree = "{tree}"' in (target / "base.toml").read_text()
-    show(
-        f"{len(patches)} patches from {OLD} to {NEW}, medians",
-        medians,
-        "rebase",
-        {"rebase": "same tree" if same else "OTHER TREE"},
-    )
-    for name in ("rebase", "rebase beyond start-up"):
-        print(f"git rebase takes {medians['git rebase'] / medians[name]:.0f} x as long as {name}")
+    run(*git_rebase, cwd=theirs)
+    tree = run("git", "rev-parse", "HEAD^{tree}", cwd=theirs).strip()
+    same = f'patched-tree = "{tree}"' in (target / "base.toml").read_text()
+    title = f"{len(patches)} patches from {OLD} to {NEW}, {'the same tree' if same else 'OTHER TREES'}"
+    for name, medians in (("wall time", wall), ("processor time", cpu)):
+        medians["rebase beyond start-up"] = medians["rebase"] - medians["start-up"]
+        show(f"{title}: {name}, medians", medians, "rebase beyond start-up", {})
+        for ours in ("rebase", "rebase beyond start-up"):
+            print(f"{name}: git rebase takes {medians['git rebase'] / medians[ours]:.1f} x as long as {ours}")
+
+
+def race_both(contenders: Sequence[Contender], rounds: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Return each contender's median wall time, and processor time of all its processes, in seconds.
+
+    Processor time says more where the machine has other work.
+    """
+    wall: dict[str, list[float]] = {item.name: [] for item in contenders}
+    cpu: dict[str, list[float]] = {item.name: [] for item in contenders}
+    for _ in range(rounds):
+        for item in contenders:
+            item.before()
+            before, start = children(), time.perf_counter()
+            item.command()
+            wall[item.name].append(time.perf_counter() - start)
+            cpu[item.name].append(children() - before)
+    return _medians(wall), _medians(cpu)
+
+
+def _medians(found: dict[str, list[float]]) -> dict[str, float]:
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+def children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _names(project: Project) -> list[str]:
@@ -118,24 +140,26 @@ def matrix(project: Project, rounds: int) -> None:
     command = (*project.tool, "matrix", f"vllm@{OLD}", "--known", "--source", "archive", "--json")
     cache = project.store / "patchset/matrix"
     code = (
-        "import sys\nfrom pathlib import Path\nfrom patchset.model.project import load, pinned\n"
+        "import resource, sys\nfrom pathlib import Path\nfrom patchset.model.project import load, pinned\n"
         "from patchset.workflow.matrix import Choice, matrix\nfrom patchset.progress import Quiet\n"
         "component = load(Path(sys.argv[1])).component('vllm')\n"
         f"base, choice = component.base('{OLD}'), Choice(known=True)\n"
         "found = matrix(load(Path(sys.argv[1])), component, base, choice, 'archive', Quiet())\n"
-        "print(found.computed, found.seconds)\n"
+        "usage = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
+        "print(found.computed, found.seconds, usage.ru_utime + usage.ru_stime)\n"
     )
-    times, cells = [], 0
+    times, processors, cells = [], [], 0
     for _ in range(rounds):
         shutil.rmtree(cache)
         out = run(sys.executable, "-c", code, project.root).split()
-        cells, seconds = int(out[0]), float(out[1])
-        times.append(seconds / cells)
-    times.sort()
+        cells = int(out[0])
+        times.append(float(out[1]) / cells)
+        processors.append(float(out[2]) / cells)
     start = time.perf_counter()
     columns = json.loads(run(*command))[0]["columns"]
     again = time.perf_counter() - start
-    print(f"matrix: {cells} cells, {len(columns)} releases: {times[len(times) // 2] * 1000:.1f} ms a cell (median)")
+    print(f"matrix: {cells} cells, {len(columns)} releases: {statistics.median(times) * 1000:.1f} ms a cell (median)")
+    print(f"processor time of git in it: {statistics.median(processors) * 1000:.1f} ms a cell")
     print(f"matrix, second run, start-up and all: {again * 1000:.0f} ms")
 
 
