@@ -91,6 +91,10 @@ def hop(project: Project, rounds: int) -> None:
         Contender("rebase", lambda: run(*command), fresh),
     ]
     wall, cpu = race_both(contenders, rounds)
+    fresh()
+    for name, medians in inside(project, rounds).items():
+        wall[name], cpu[name] = medians
+    run(*project.tool, "rebase", f"vllm@{OLD}", NEW, "--offline")
     reset()
     run(*git_rebase, cwd=theirs)
     tree = run("git", "rev-parse", "HEAD^{tree}", cwd=theirs).strip()
@@ -98,9 +102,64 @@ def hop(project: Project, rounds: int) -> None:
     title = f"{len(patches)} patches from {OLD} to {NEW}, {'the same tree' if same else 'OTHER TREES'}"
     for name, medians in (("wall time", wall), ("processor time", cpu)):
         medians["rebase beyond start-up"] = medians["rebase"] - medians["start-up"]
+        medians = {key: medians[key] for key in (*(item.name for item in contenders), *OURS[1:])}
         show(f"{title}: {name}, medians", medians, "rebase beyond start-up", {})
-        for ours in ("rebase", "rebase beyond start-up"):
+        for ours in OURS:
             print(f"{name}: git rebase takes {medians['git rebase'] / medians[ours]:.1f} x as long as {ours}")
+
+
+# In a process that has loaded everything: the whole rebase, and the merges of it alone.
+INSIDE = """
+import resource, shutil, statistics, sys, time
+from functools import partial
+from pathlib import Path
+from patchset.engine.rebase import replay
+from patchset.model.project import load
+from patchset.progress import Quiet
+from patchset.sources.acquire import present
+from patchset.store.merge import merge, scratch
+from patchset.workflow.apply import read_series
+from patchset.workflow.rebase import start
+from patchset.workflow.steps import stack_of, unproved
+from patchset.worktree.location import locate
+
+root, old, new, rounds = Path(sys.argv[1]), *sys.argv[2:4], int(sys.argv[4])
+made = root / ".patchset/modules/extern/vllm/patchset/made"
+kept = set(made.iterdir())
+
+def clock():
+    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return time.perf_counter(), sum(item.ru_utime + item.ru_stime for item in usage)
+
+whole, merges = [], []
+for _ in range(rounds + 1):
+    project = load(root)
+    component = project.component("vllm")
+    base = component.base(old)
+    before = clock()
+    start(project, component, base, new, "archive", Quiet(), offline=True)
+    whole.append([b - a for a, b in zip(before, clock())])
+    target = load(root).component("vllm").base(new)
+    location = locate(root, component)
+    stack = stack_of(location, read_series(component, base), unproved(present(location.git, base, "archive")))
+    onto = location.git.tree_of(present(location.git, target, "archive").commit)
+    before = clock()
+    with scratch(location.git, location.private) as git:
+        replay(stack.steps, onto, partial(merge, git))
+    merges.append([b - a for a, b in zip(before, clock())])
+    shutil.rmtree(root / "patches/vllm" / new)
+    for file in set(made.iterdir()) - kept:
+        file.unlink()
+for found in (whole, merges):
+    print(*(statistics.median(values) for values in zip(*found[1:])))
+"""
+OURS = ("rebase", "rebase beyond start-up", "rebase in a warm process", "its merges alone")
+
+
+def inside(project: Project, rounds: int) -> dict[str, tuple[float, float]]:
+    """Return wall and processor time of a rebase and of its merges in a process that has loaded everything."""
+    out = run(sys.executable, "-c", INSIDE, project.root, OLD, NEW, str(rounds)).splitlines()
+    return {name: (float(a), float(b)) for name, (a, b) in zip(OURS[2:], map(str.split, out), strict=True)}
 
 
 def race_both(contenders: Sequence[Contender], rounds: int) -> tuple[dict[str, float], dict[str, float]]:

@@ -29,6 +29,8 @@ _SETTINGS = (
     "merge.renormalize=false",
     "merge.conflictStyle=zdiff3",
     "core.attributesFile=/dev/null",
+    # What is written goes soon: packing it well costs more than the merge.
+    "core.looseCompression=1",
 )
 _NOBODY = "patchset <patchset@localhost> 0 +0000"
 
