@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 
 from patchset.engine.message import author_and_message
-from patchset.engine.rebase import Step, Stopped, replay
+from patchset.engine.rebase import Replayed, Step, replay
 from patchset.errors import PatchsetError
 from patchset.model.component import Base, Component
 from patchset.model.series import Series, load
@@ -125,7 +125,7 @@ def trial(old: Path, new: Path, folder: Path, count: Count) -> None:
     begin = time.perf_counter()
     their_tree, skipped = theirs(work, onto)
     count.theirs += time.perf_counter() - begin
-    names = {name for name, subject in ((step.name, step) for step in steps)} and [step.name for step in steps]
+    names = [step.name for step in steps]
     count.packages += 1
     count.patches += len(steps)
     count.conflicts += len(refused)
@@ -158,12 +158,11 @@ def commit_series(store: Git, series: Series, start: str) -> tuple[list[Step], s
     return steps, written[-1].commit
 
 
-def ours(store: Git, steps: list[Step], onto: str, folder: Path):  # type: ignore[no-untyped-def]
+def ours(store: Git, steps: list[Step], onto: str, folder: Path) -> tuple[list[Replayed], dict[str, str], str]:
     """Replay the steps, each conflict skipped; returns what was done, the names of those, and the tree."""
     skip: dict[str, str] = {}
     with merging.scratch(store, folder / "private") as scratch:
-        stopped: Stopped | None
-        tree, done = onto, []
+        tree, done = onto, list[Replayed]()
         rest = steps
         while True:
             part, stopped = replay(rest, tree, partial(merging.merge, scratch))
