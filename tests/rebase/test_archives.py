@@ -149,3 +149,19 @@ def test_a_release_that_nobody_lists(project: tuple[Path, Index], run: Run) -> N
     assert "has no release 9.9" in error["message"]
     assert "1.1, 2.0" in error["details"][0]
     assert not list((root / "patches/foo").glob(".*"))
+
+
+def test_refresh_keeps_what_the_archive_has_not(project: tuple[Path, Index], run: Run) -> None:
+    root, _ = project
+    call(run, root, "apply", "foo")
+    extern = root / "extern/foo"
+    docs = (root / "patches/foo/1.0/docs.patch").read_bytes()
+    file = extern / "pkg/one.py"
+    file.write_text(file.read_text().replace("line seven", "line 7, seven"))
+    git(extern, "commit", "-q", "-a", "--amend", "--no-edit")
+    (report,) = call(run, root, "refresh", "foo")
+    assert {item["name"]: item["what"] for item in report["patches"]} == {"code": "changed", "docs": "outside"}
+    assert (root / "patches/foo/1.0/series").read_text() == "code.patch\ndocs.patch\n"
+    assert (root / "patches/foo/1.0/docs.patch").read_bytes() == docs
+    (status,) = call(run, root, "status", "foo")
+    assert (status["would"], status["tree_is_recorded"]) == ("do nothing", True)

@@ -99,7 +99,7 @@ def test_continue_and_skip(history: History) -> None:
     work = history.path / ".patchset/rebase/foo"
     for args in (["--continue"], ["--skip", "not wanted"]):
         wanted = None
-        for step in steps(31):
+        for step in steps(43):
             remove(history.new)
             remove(history.extern / ".git/patchset/resolutions")
             assert tool(history, "rebase", "foo", "2.0").returncode == 4
