@@ -118,9 +118,8 @@ def _print(report: Report, diff: bool) -> None:
         click.echo(f"  {report.folder}: tree {report.patched_tree}")
         changed = [item.name for item in report.patches if item.interdiff]
         if changed and not diff:
-            click.echo(
-                _style(f"  own lines differ in {', '.join(changed)}: the interdiff in --json shows how", dim=True)
-            )
+            where = f"compare them with {report.from_base}'s, or ask for --diff at once"
+            click.echo(_style(f"  own lines differ in {', '.join(changed)}: {where}", dim=True))
         return
     _print_conflict(report)
 
