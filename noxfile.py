@@ -92,7 +92,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Compare with git, quilt and friends, side by side in one run: [apply|overlay]..."""
+    """Compare with git, quilt and friends, side by side in one run: [apply|overlay|rebase]..."""
     install(session, "bench")
-    for name in session.posargs or ("apply", "overlay"):
+    for name in session.posargs or ("apply", "overlay", "rebase"):
         session.run("python", f"benchmarks/{name}.py")

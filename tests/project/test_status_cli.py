@@ -139,6 +139,8 @@ def test_completion_knows_commands_components_and_bases(root: Root) -> None:
     assert "unapply" in complete(root, "patchset u")
     assert complete(root, "patchset apply f") == ["foo", "foo@1.0"]
     assert complete(root, "patchset apply foo@1.0 --off") == ["--offline"]
+    assert complete(root, "patchset rebase foo@") == ["foo@1.0"]
+    assert complete(root, "patchset drop change-t") == ["change-two"]
 
 
 def on_a_terminal(command: list[str], env: dict[str, str]) -> str:

@@ -7,13 +7,17 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from patchset import __version__
 from patchset.cli.lazy import LazyGroup, run
-from patchset.errors import PatchsetError
+from patchset.errors import PatchsetError, UsageError
+
+if TYPE_CHECKING:
+    from patchset.model.component import Base, Component
+    from patchset.model.project import Project
 
 # name -> module of patchset.cli with a click command of that name; loaded when it is run, so that start-up
 # pays for one command only. The text is the command's line in `--help`.
@@ -25,6 +29,15 @@ COMMANDS = {
     "show": ("status", "Show one patch: why it exists, where it stands, what it touches."),
     "lint": ("series", "Check every series, patch and TOML file; name all problems at once."),
     "record": ("series", "Write a series' trees into its base.toml."),
+    "rebase": ("rebase", "Make a series for another upstream release."),
+    "matrix": ("matrix", "Tell how every patch fares at every known release."),
+    "blame": ("matrix", "Find the upstream release that a patch breaks with."),
+    "refresh": ("refresh", "Write the commits in extern/ back into the series."),
+    "new": ("refresh", "Make a patch of what was changed in extern/."),
+    "edit": ("refresh", "Change a patch: fold in what was changed in extern/, or edit its message."),
+    "drop": ("refresh", "Take a patch out of a series."),
+    "upstream": ("upstream", "Tell where every patch stands upstream."),
+    "pin": ("pin", "Make another base the pinned one, in one commit."),
     "build": ("build", "Build the patched wheels."),
     "verify": ("build", "Prove a wheel, or what is installed, against its series."),
     "completion": ("completion", "Print the shell's completion script."),
@@ -99,16 +112,65 @@ def common(epilog: str, *, specs: bool = True) -> Decorator:
     return decorate
 
 
+def complete_components(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Complete one COMPONENT or COMPONENT@BASE."""
+    return complete_specs(ctx, parameter, incomplete)
+
+
+def complete_patches(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Complete the name of a patch of a pinned series."""
+    return [name for name in _patches(ctx) if name.startswith(incomplete)]
+
+
 def complete_specs(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Complete COMPONENT and COMPONENT@BASE from the project that the shell stands in."""
+    project = _project(ctx)
+    if project is None:
+        return []
+    names = [item.name for item in project.components]
+    names += [f"{item.name}@{base.name}" for item in project.components for base in item.bases if base.name]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def _project(ctx: click.Context) -> Project | None:
+    """Return the project that the shell stands in, whatever is wrong with it."""
     from patchset.model.project import read
 
     root = ctx.find_root()
     context = root.obj if isinstance(root.obj, Context) else Context(root.params.get("root"))
     try:
-        project, _ = read(context.find_root())
+        return read(context.find_root())[0]
     except PatchsetError:
-        return []
-    names = [item.name for item in project.components]
-    names += [f"{item.name}@{base.name}" for item in project.components for base in item.bases if base.name]
-    return [name for name in names if name.startswith(incomplete)]
+        return None
+
+
+def _patches(ctx: click.Context) -> list[str]:
+    from patchset.model.project import pinned
+    from patchset.model.series import read_entries
+
+    project = _project(ctx)
+    names: list[str] = []
+    for component in project.components if project else ():
+        try:
+            base = pinned(component)
+            names += [entry.patch_name for entry in read_entries(base.folder / "series")[0]]
+        except (PatchsetError, OSError):
+            continue
+    return names
+
+
+def owner(project: Project, name: str, spec: str | None) -> tuple[Component, Base]:
+    """Return the component and base whose series has a patch.
+
+    Raises:
+        UsageError: none has; names those that there are.
+    """
+    from patchset.workflow.apply import read_series
+
+    known: list[str] = []
+    for component, base in project.select((spec,) if spec else ()):
+        names = [entry.patch_name for entry in read_series(component, base).entries]
+        known += names
+        if name in names:
+            return component, base
+    raise UsageError(f"there is no patch {name!r}", remedy=f"known patches: {', '.join(known) or 'none'}")

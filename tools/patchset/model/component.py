@@ -119,7 +119,9 @@ def parse_component(root: Path, folder: Path, findings: list[Finding]) -> Compon
     bases = tuple(
         parse_base(entry, findings)
         for entry in sorted(folder.iterdir())
-        if entry.is_dir() and ((entry / "series").is_file() or (entry / "base.toml").is_file())
+        if entry.is_dir()
+        and not entry.name.startswith(".")
+        and ((entry / "series").is_file() or (entry / "base.toml").is_file())
     )
     if not bases and (folder / "series").is_file():
         bases = (Base("", folder, None, None, None, None, ()),)

@@ -176,6 +176,13 @@ def parse(file: Path, data: bytes, strip: int = 1) -> tuple[Patch | None, list[F
     return Patch(file, data, strip, header, tuple(changes)), findings
 
 
+def split(data: bytes) -> tuple[bytes, bytes]:
+    """Return a patch's header and its diff, as they stand in the file."""
+    start = _DIFF_START.search(data)
+    at = start.start() if start else len(data)
+    return data[:at], data[at:]
+
+
 def _overflows(line: str) -> bool:
     if line.startswith("--- ") or line in ("--", "-- ", "---"):
         return False

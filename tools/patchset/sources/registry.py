@@ -96,6 +96,42 @@ class Registry:
                     index=shown,
                 )
 
+    def listed(self, project: str) -> list[RemoteFile]:
+        """Every file of `project` that any place lists and has not yanked, each once, the first place's.
+
+        Raises:
+            SourceUnavailable: no place could be asked, or none knows the project.
+        """
+        from pypi_simple import UnsupportedRepoVersionError
+
+        self.problems.clear()
+        found: dict[str, RemoteFile] = {}
+        for location, ask in self._places():
+            shown = redacted(location)
+            try:
+                packages = ask(location, project)
+            except (SourceUnavailable, UnsupportedRepoVersionError, ValueError) as error:
+                self.problems.append(error if isinstance(error, SourceUnavailable) else _no_index(shown, error))
+                continue
+            for package in packages:
+                known = found.get(package.filename)
+                # A folder of links names no hashes; the index behind it may.
+                if not package.is_yanked and (known is None or known.sha256 is None):
+                    found[package.filename] = RemoteFile(
+                        url=with_credentials(package.url, location),
+                        filename=package.filename,
+                        sha256=package.digests.get("sha256", "").lower() or None,
+                        size=package.size,
+                        index=shown,
+                    )
+        if not found:
+            raise SourceUnavailable(
+                f"no package index lists {project}",
+                remedy="check the network, and pip's configuration: python -m pip config debug",
+                details=tuple(problem.message for problem in self.problems),
+            )
+        return list(found.values())
+
     def not_found(self, project: str, filename: str) -> SourceUnavailable:
         """What to tell the user when `candidates` is exhausted."""
         broken = [problem for problem in self.problems if not isinstance(problem, _NotThere)]

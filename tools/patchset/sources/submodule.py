@@ -48,6 +48,34 @@ def answers(url: str) -> str | None:
     return said[-1].rpartition("': ")[2] if said else f"git ls-remote ended with {process.returncode}"
 
 
+def list_tags(url: str, names: tuple[str, ...]) -> dict[str, str]:
+    """Return the commits of those tags that the git host of `url` has; none where it does not answer."""
+    refs = [ref for name in names for ref in (f"refs/tags/{name}", f"refs/tags/{name}^{{}}")]
+    command = ["git", "ls-remote", "--quiet", "--", url, *refs]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment(),
+        start_new_session=True,
+    ) as process:
+        try:
+            out = process.communicate(timeout=ANSWER_SECONDS)[0].decode(errors="replace")
+        except subprocess.TimeoutExpired:
+            return {}
+        finally:
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    found: dict[str, str] = {}
+    for line in out.splitlines():
+        commit, _, ref = line.partition("\t")
+        name = ref.removeprefix("refs/tags/")
+        # An annotated tag's own id comes first; what it points to has ^{} after its name.
+        found[name.removesuffix("^{}")] = commit
+    return found
+
+
 def registered_url(root: Path, path: str) -> str | None:
     """Return the URL of the submodule at `path`, or None where `.gitmodules` has none."""
     # GitPython takes a tenth of a second to import: only where a submodule is really asked for.

@@ -63,16 +63,37 @@ _KEPT = frozenset(
 
 @dataclass(frozen=True)
 class Git:
-    """Git in one repository, named by its git directory; `work_tree` only where a command needs one."""
+    """Git in one repository, named by its git directory; `work_tree` only where a command needs one.
+
+    With `scratch`, a folder, new objects go there and not into the repository, whose own are read all the same
+    (git's `GIT_ALTERNATE_OBJECT_DIRECTORIES`): what was computed on the way is thrown away with the folder.
+    """
 
     gitdir: Path
     work_tree: Path | None = None
+    scratch: Path | None = None
 
     def command(self, *args: str, neutral: bool = True) -> list[str]:
         settings = [part for setting in _NEUTRAL for part in ("-c", setting)] if neutral else []
         # Named even where none is needed: git would go to the one in the configuration, which may be gone.
         where = [f"--git-dir={self.gitdir}", f"--work-tree={self.work_tree or self.gitdir}"]
         return ["git", *settings, *where, *args]
+
+    def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Return the environment of this repository's git processes."""
+        found = environment(extra)
+        if self.scratch is not None:
+            # Git undoes C's quoting here; without it a colon would end the path.
+            own = str(self.objects).replace("\\", "\\\\").replace('"', '\\"')
+            found |= {"GIT_OBJECT_DIRECTORY": str(self.scratch), "GIT_ALTERNATE_OBJECT_DIRECTORIES": f'"{own}"'}
+        return found
+
+    @property
+    def objects(self) -> Path:
+        """Where the repository keeps its objects; a linked work tree's git directory names another for them."""
+        common = self.gitdir / "commondir"
+        top = self.gitdir / common.read_text().strip() if common.is_file() else self.gitdir
+        return (top / "objects").resolve()
 
     def run(
         self,
@@ -103,7 +124,7 @@ class Git:
                 self.command(*args),
                 input=stdin,
                 capture_output=True,
-                env=environment(env),
+                env=self.environment(env),
                 # Paths on the command line are relative to the work tree's top.
                 cwd=self.work_tree,
                 check=False,
@@ -126,14 +147,14 @@ class Git:
         if "\n" in request or not (self.gitdir / "HEAD").exists():
             return None
         try:
-            return reader(self.gitdir, self._start).ask(request)
+            return reader(self.scratch or self.gitdir, self._start).ask(request)
         except BrokenPipeError:
             require()
             raise GitError("git cat-file ended", details=(str(self.gitdir),)) from None
 
     def _start(self) -> Reader:
         try:
-            return Reader(self.command("cat-file", "--batch-command"), environment())
+            return Reader(self.command("cat-file", "--batch-command"), self.environment())
         except FileNotFoundError:
             raise missing() from None
 

@@ -59,6 +59,13 @@ def reader(gitdir: Path, start: Callable[[], Reader]) -> Reader:
     return _open[key]
 
 
+def close(folder: Path) -> None:
+    """End the process that was started for a repository, where there is one."""
+    found = _open.pop((os.getpid(), folder), None)
+    if found is not None:
+        found.close()
+
+
 def close_all() -> None:
     """End every process that was started here."""
     for key in [key for key in _open if key[0] == os.getpid()]:

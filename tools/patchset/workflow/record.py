@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass, replace
 from patchset.errors import SeriesError
 from patchset.model.component import Base, Component
 from patchset.model.project import Project
+from patchset.model.series import Series
 from patchset.progress import Reporter
 from patchset.sources.acquire import Acquired, Mode, acquire, present
 from patchset.store.git import require
 from patchset.workflow.apply import read_series
 from patchset.workflow.compute import compute
 from patchset.worktree import lock
-from patchset.worktree.location import locate
+from patchset.worktree.location import Location, locate
 
 
 @dataclass(frozen=True)
@@ -57,30 +58,48 @@ def record(
         )
     location = locate(project.root, component)
     with lock.hold(location.lock_file, component.name):
-        sources: list[Acquired] = []
-        if mode == "auto" and (location.gitdir / "HEAD").exists():
-            found = (present(location.git, base, kind) for kind in ("submodule", "archive"))
-            sources = [item for item in found if item is not None]
+        sources = here(location, base) if mode == "auto" else []
         if not sources:
             sources = [acquire(project.root, component, base, location.git, mode, reporter, offline=offline)]
-        done = []
-        for source in sources:
-            # What is recorded is just what is to be found out.
-            made = compute(location, series, replace(source, patched_tree=None))
-            tree = location.git.tree_of(source.commit) or ""
-            changed = (source.tree, source.patched_tree) != (tree, made.tree)
-            done.append(Recorded(component.name, base.name, source.kind, tree, made.tree, changed))
+        done = trees(location, series, sources)
     if any(item.changed for item in done):
         _write(base, done)
     return done
 
 
+def here(location: Location, base: Base) -> list[Acquired]:
+    """Return every source of a base that the component's repository has."""
+    if not (location.gitdir / "HEAD").exists():
+        return []
+    found = (present(location.git, base, kind) for kind in ("submodule", "archive"))
+    return [item for item in found if item is not None]
+
+
+def trees(location: Location, series: Series, sources: list[Acquired]) -> list[Recorded]:
+    """Compute a series on every source; the component's lock is held."""
+    done = []
+    for source in sources:
+        # What is recorded is just what is to be found out.
+        made = compute(location, series, replace(source, patched_tree=None))
+        tree = location.git.tree_of(source.commit) or ""
+        changed = (source.tree, source.patched_tree) != (tree, made.tree)
+        done.append(Recorded(series.component.name, series.base.name, source.kind, tree, made.tree, changed))
+    return done
+
+
 def _write(base: Base, done: list[Recorded]) -> None:
+    file = base.folder / "base.toml"
+    temporary = file.with_suffix(".toml.new")
+    temporary.write_text(updated(file.read_text("utf-8"), done), "utf-8")
+    temporary.replace(file)
+
+
+def updated(text: str, done: list[Recorded]) -> str:
+    """Return the text of a base.toml with the trees that were recorded."""
     # tomlkit keeps the comments and the order of what people wrote.
     import tomlkit
 
-    file = base.folder / "base.toml"
-    document = tomlkit.parse(file.read_text("utf-8"))
+    document = tomlkit.parse(text)
     for item in done:
         if item.source == "archive":
             table = document["archive"]
@@ -89,9 +108,7 @@ def _write(base: Base, done: list[Recorded]) -> None:
         else:
             _set(document, "tree", item.tree)
             _set(document, "patched-tree", item.patched_tree)
-    temporary = file.with_suffix(".toml.new")
-    temporary.write_text(tomlkit.dumps(document), "utf-8")
-    temporary.replace(file)
+    return tomlkit.dumps(document)
 
 
 def _set(document: object, key: str, value: str) -> None:

@@ -82,7 +82,7 @@ def status(project: Project, component: Component, base: Base) -> Status:
         if location.populated:
             branch, commit = applying.current(location)
             tree = location.git.tree_of(commit)
-            local = _local(location)
+            local = local_changes(location)
         would = _would(project, location, series, interrupted)
     except PatchsetError as error:
         would, refused = "refuse", error.as_json()
@@ -157,7 +157,8 @@ def _recorded(component: Component, state: State | None) -> str | None:
     return base.patched_tree
 
 
-def _local(location: Location) -> tuple[str, ...]:
+def local_changes(location: Location) -> tuple[str, ...]:
+    """Return the paths at which the work tree has work that is not committed."""
     git = Git(location.gitdir, location.work_tree)
     out = git.run("status", "--porcelain", "-z", "--untracked-files=normal", "--no-renames")
     return tuple(record[3:].decode("utf-8", errors="surrogateescape") for record in out.split(b"\0") if len(record) > 3)

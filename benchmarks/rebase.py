@@ -1,0 +1,226 @@
+"""rebase against git rebase and git am -3, and the matrix, on the real vLLM releases, all imported before.
+
+The series is the project's own for the pinned release, taken one release on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from common import Contender, peak_memory, run, show
+
+ROOT = Path(__file__).parents[1]
+OLD, NEW = "v0.30.0", "v0.31.0"
+FIRST, LAST = "v0.26.0", "v0.33.0"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    rounds = parser.parse_args().rounds
+    with tempfile.TemporaryDirectory(prefix="patchset-bench-") as folder:
+        project = Project(Path(folder))
+        hop(project, rounds)
+        matrix(project, rounds)
+    print(f"peak memory of any process: {peak_memory():.0f} MB")
+
+
+class Project:
+    """A project with vLLM's series, its tree applied, and every release of the matrix imported."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.root = folder / "root"
+        self.tool = (sys.executable, "-m", "patchset", "--root", self.root)
+        shutil.copytree(ROOT / "patches/vllm", self.root / "patches/vllm")
+        for base in (self.root / "patches/vllm").iterdir():
+            if base.is_dir() and base.name != OLD:
+                shutil.rmtree(base)
+        run(*self.tool, "apply", f"vllm@{OLD}", "--source", "archive")
+        run(*self.tool, "matrix", f"vllm@{OLD}", "--from", FIRST, "--to", LAST, "--source", "archive")
+        self.store = self.root / ".patchset/modules/extern/vllm"
+        self.made = set((self.store / "patchset/made").iterdir())
+
+    def commit(self, release: str) -> str:
+        listed = run(
+            "git", "-C", self.store, "for-each-ref", "--format=%(objectname) %(subject)", "refs/patchset/archive"
+        )
+        wanted = f"vllm-{release.removeprefix('v')}.tar.gz"
+        return next(line.split()[0] for line in listed.splitlines() if line.endswith(wanted))
+
+
+def hop(project: Project, rounds: int) -> None:
+    theirs = project.folder / "theirs"
+    tip = run("git", "-C", project.root / "extern/vllm", "rev-parse", "HEAD").strip()
+    old, new = project.commit(OLD), project.commit(NEW)
+    run("git", "init", "-q", theirs)
+    (theirs / ".git/objects/info/alternates").write_text(f"{project.store / 'objects'}\n")
+    for key, value in (("user.name", "bench"), ("user.email", "bench@localhost")):
+        run("git", "config", key, value, cwd=theirs)
+    target = project.root / "patches/vllm" / NEW
+    patches = [project.root / "patches/vllm" / OLD / name for name in _names(project)]
+
+    def reset() -> None:
+        run("git", "checkout", "-q", "-f", "-B", "series", tip, cwd=theirs)
+
+    def at_new() -> None:
+        subprocess.run(["git", "am", "--abort"], cwd=theirs, capture_output=True, check=False)
+        run("git", "checkout", "-q", "-f", "-B", "series", new, cwd=theirs)
+
+    def fresh() -> None:
+        shutil.rmtree(target, ignore_errors=True)
+        for file in set((project.store / "patchset/made").iterdir()) - project.made:
+            file.unlink()
+
+    command = (*project.tool, "rebase", f"vllm@{OLD}", NEW, "--offline")
+    git_rebase = ("git", "rebase", "-q", "--onto", new, old, "series")
+    contenders = [
+        Contender("start-up", lambda: run(*project.tool, "rebase", "--help")),
+        Contender("git rebase", lambda: run(*git_rebase, cwd=theirs), reset),
+        Contender("git am -3", lambda: run("git", "am", "-q", "-3", *patches, cwd=theirs), at_new),
+        Contender("rebase", lambda: run(*command), fresh),
+    ]
+    wall, cpu = race_both(contenders, rounds)
+    fresh()
+    for name, medians in inside(project, rounds).items():
+        wall[name], cpu[name] = medians
+    run(*project.tool, "rebase", f"vllm@{OLD}", NEW, "--offline")
+    reset()
+    run(*git_rebase, cwd=theirs)
+    tree = run("git", "rev-parse", "HEAD^{tree}", cwd=theirs).strip()
+    same = f'patched-tree = "{tree}"' in (target / "base.toml").read_text()
+    title = f"{len(patches)} patches from {OLD} to {NEW}, {'the same tree' if same else 'OTHER TREES'}"
+    for name, medians in (("wall time", wall), ("processor time", cpu)):
+        medians["rebase beyond start-up"] = medians["rebase"] - medians["start-up"]
+        medians = {key: medians[key] for key in (*(item.name for item in contenders), *OURS[1:])}
+        show(f"{title}: {name}, medians", medians, "rebase beyond start-up", {})
+        for ours in OURS:
+            print(f"{name}: git rebase takes {medians['git rebase'] / medians[ours]:.1f} x as long as {ours}")
+
+
+# In a process that has loaded everything: the whole rebase, and the merges of it alone.
+INSIDE = """
+import resource, shutil, statistics, sys, time
+from functools import partial
+from pathlib import Path
+from patchset.engine.rebase import replay
+from patchset.model.project import load
+from patchset.progress import Quiet
+from patchset.sources.acquire import present
+from patchset.store.merge import merge, scratch
+from patchset.workflow.apply import read_series
+from patchset.workflow.rebase import start
+from patchset.workflow.steps import stack_of, unproved
+from patchset.worktree.location import locate
+
+root, old, new, rounds = Path(sys.argv[1]), *sys.argv[2:4], int(sys.argv[4])
+made = root / ".patchset/modules/extern/vllm/patchset/made"
+kept = set(made.iterdir())
+
+def clock():
+    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return time.perf_counter(), sum(item.ru_utime + item.ru_stime for item in usage)
+
+whole, merges = [], []
+for _ in range(rounds + 1):
+    project = load(root)
+    component = project.component("vllm")
+    base = component.base(old)
+    before = clock()
+    start(project, component, base, new, "archive", Quiet(), offline=True)
+    whole.append([b - a for a, b in zip(before, clock())])
+    target = load(root).component("vllm").base(new)
+    location = locate(root, component)
+    stack = stack_of(location, read_series(component, base), unproved(present(location.git, base, "archive")))
+    onto = location.git.tree_of(present(location.git, target, "archive").commit)
+    before = clock()
+    with scratch(location.git, location.private) as git:
+        replay(stack.steps, onto, partial(merge, git))
+    merges.append([b - a for a, b in zip(before, clock())])
+    shutil.rmtree(root / "patches/vllm" / new)
+    for file in set(made.iterdir()) - kept:
+        file.unlink()
+for found in (whole, merges):
+    print(*(statistics.median(values) for values in zip(*found[1:])))
+"""
+OURS = ("rebase", "rebase beyond start-up", "rebase in a warm process", "its merges alone")
+
+
+def inside(project: Project, rounds: int) -> dict[str, tuple[float, float]]:
+    """Return wall and processor time of a rebase and of its merges in a process that has loaded everything."""
+    out = run(sys.executable, "-c", INSIDE, project.root, OLD, NEW, str(rounds)).splitlines()
+    return {name: (float(a), float(b)) for name, (a, b) in zip(OURS[2:], map(str.split, out), strict=True)}
+
+
+def race_both(contenders: Sequence[Contender], rounds: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Return each contender's median wall time, and processor time of all its processes, in seconds.
+
+    Processor time says more where the machine has other work.
+    """
+    wall: dict[str, list[float]] = {item.name: [] for item in contenders}
+    cpu: dict[str, list[float]] = {item.name: [] for item in contenders}
+    for _ in range(rounds):
+        for item in contenders:
+            item.before()
+            before, start = children(), time.perf_counter()
+            item.command()
+            wall[item.name].append(time.perf_counter() - start)
+            cpu[item.name].append(children() - before)
+    return _medians(wall), _medians(cpu)
+
+
+def _medians(found: dict[str, list[float]]) -> dict[str, float]:
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+def children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _names(project: Project) -> list[str]:
+    lines = (project.root / "patches/vllm" / OLD / "series").read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def matrix(project: Project, rounds: int) -> None:
+    """Time the cells in one process, without its start-up, and a whole second run."""
+    shutil.rmtree(project.root / "patches/vllm" / NEW, ignore_errors=True)
+    command = (*project.tool, "matrix", f"vllm@{OLD}", "--known", "--source", "archive", "--json")
+    cache = project.store / "patchset/matrix"
+    code = (
+        "import resource, sys\nfrom pathlib import Path\nfrom patchset.model.project import load, pinned\n"
+        "from patchset.workflow.matrix import Choice, matrix\nfrom patchset.progress import Quiet\n"
+        "component = load(Path(sys.argv[1])).component('vllm')\n"
+        f"base, choice = component.base('{OLD}'), Choice(known=True)\n"
+        "found = matrix(load(Path(sys.argv[1])), component, base, choice, 'archive', Quiet())\n"
+        "usage = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
+        "print(found.computed, found.seconds, usage.ru_utime + usage.ru_stime)\n"
+    )
+    times, processors, cells = [], [], 0
+    for _ in range(rounds):
+        shutil.rmtree(cache)
+        out = run(sys.executable, "-c", code, project.root).split()
+        cells = int(out[0])
+        times.append(float(out[1]) / cells)
+        processors.append(float(out[2]) / cells)
+    start = time.perf_counter()
+    columns = json.loads(run(*command))[0]["columns"]
+    again = time.perf_counter() - start
+    print(f"matrix: {cells} cells, {len(columns)} releases: {statistics.median(times) * 1000:.1f} ms a cell (median)")
+    print(f"processor time of git in it: {statistics.median(processors) * 1000:.1f} ms a cell")
+    print(f"matrix, second run, start-up and all: {again * 1000:.0f} ms")
+
+
+if __name__ == "__main__":
+    main()

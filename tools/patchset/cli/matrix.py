@@ -1,0 +1,218 @@
+"""`patchset matrix` and `patchset blame`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from patchset.cli.main import Context, common, complete_components, complete_patches, owner
+from patchset.errors import UsageError
+from patchset.model.project import load
+from patchset.sources.acquire import Mode
+from patchset.workflow import matrix as work
+from patchset.workflow.blame import Blame, Range, blame
+from patchset.workflow.matrix import Choice, Matrix
+
+_SOURCE = click.option(
+    "--source",
+    type=click.Choice(["auto", "submodule", "archive"]),
+    default="auto",
+    show_default=True,
+    help="Which trees to take; auto takes commits where all are in the repository, else archives.",
+)
+
+
+@click.command("matrix")
+@click.option("--known", is_flag=True, help="Only releases that are in the repository; asks no network.")
+@click.option("--all", "everything", is_flag=True, help="Every release listed, from the oldest base on.")
+@click.option("--from", "first", metavar="RELEASE", help="The oldest release to look at; with it, every one since.")
+@click.option("--to", "last", metavar="RELEASE", help="The newest release to look at.")
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a page, complete in one file.")
+@_SOURCE
+@common(
+    """  patchset matrix
+  patchset matrix vllm --from v0.26.0 --html matrix.html
+  patchset matrix vllm@v0.26.0 --known --json"""
+)
+@click.pass_obj
+def matrix_command(
+    context: Context,
+    specs: tuple[str, ...],
+    known: bool,
+    everything: bool,
+    first: str | None,
+    last: str | None,
+    html: Path | None,
+    source: Mode,
+    as_json: bool,
+) -> int:
+    """Tell how every patch of a series fares at every known release, in order and one on the other.
+
+    Without options these are the releases in the repository, the bases of the project, and what the package index
+    lists that is newer than the series' base; they are fetched once. Nothing is applied anywhere.
+    """
+    from patchset.cli.console import Terminal, print_json
+
+    for value in (first, last):
+        _version(value)
+    project = load(context.find_root())
+    choice = Choice(known, everything, first, last)
+    done = [
+        work.matrix(project, component, base, choice, source, Terminal()) for component, base in project.select(specs)
+    ]
+    if html is not None:
+        from patchset.cli.matrix_html import page
+
+        html.write_text(page(done), "utf-8")
+        click.echo(f"wrote {html}", err=True)
+    if as_json:
+        print_json([item.as_json() for item in done])
+        return 0
+    if html is None:
+        for item in done:
+            _print(item)
+    return 0
+
+
+def _version(value: str | None) -> None:
+    from patchset.sources.releases import version_of
+
+    if value is not None and version_of(value) is None:
+        raise UsageError(f"{value!r} is no release", remedy="name one such as v0.30.0")
+
+
+CELLS = {
+    "clean": ("green", "="),
+    "merged": ("cyan", "~"),
+    "upstreamed": ("magenta", "U"),
+    "conflict": ("bold red", "X"),
+    "unknown": ("dim", "."),
+    "outside": ("yellow", "o"),
+}
+LEGEND = {
+    "clean": "applies as it stands",
+    "merged": "fits by a three-way merge",
+    "upstreamed": "upstream has it",
+    "conflict": "conflicts",
+    "unknown": "an earlier patch conflicts: says nothing",
+    "outside": "its files are not in the archive",
+}
+
+
+def _print(item: Matrix) -> None:
+    import shutil
+    import sys
+
+    from patchset.cli.console import console, escape, table
+
+    out = console()
+    width = max((len(row.patch) for row in item.rows), default=5)
+    terminal = shutil.get_terminal_size((110, 24)).columns if sys.stdout.isatty() else 110
+    size = max((len(column.release) for column in item.columns), default=1) + 3
+    room = max(1, (terminal - width - 4) // size)
+    good = [column for column in item.columns if not column.problem]
+    if not item.columns:
+        out.print(f"[bold]{escape(item.component)} {escape(item.base)}[/]: no release is in the repository yet")
+        return
+    out.print(f"[bold]{escape(item.component)} {escape(item.base)}[/] ({item.source})")
+    for start in range(0, len(good), room):
+        part = good[start : start + room]
+        heads = [_head(column.release, item.base) for column in part]
+        rows = []
+        for at, row in enumerate(item.rows):
+            cells = [CELLS[column.cells[at].state] for column in part]
+            rows.append((escape(row.patch), *(f"[{colour}]{sign}[/]" for colour, sign in cells)))
+        table("", ("patch", *heads), rows)
+    legend = "  ".join(f"[{CELLS[key][0]}]{CELLS[key][1]}[/] {text}" for key, text in LEGEND.items() if _has(item, key))
+    out.print(legend)
+    for row in item.rows:
+        for what, release in (("conflicts from", row.breaks), ("upstream has it from", row.upstreamed)):
+            if release:
+                out.print(f"{escape(row.patch)}: {what} {escape(release)} on")
+    for column in item.columns:
+        if column.problem:
+            out.print(f"[yellow]{escape(column.release)} was not looked at: {escape(column.problem)}[/]")
+    if item.computed:
+        per = item.seconds * 1000 / item.computed
+        out.print(f"[dim]{item.computed} cells computed in {item.seconds:.2f} s ({per:.1f} ms each)[/]")
+
+
+def _head(release: str, base: str) -> str:
+    from patchset.cli.console import escape
+
+    return f"[bold underline]{escape(release)}[/]" if release == base else escape(release)
+
+
+def _has(item: Matrix, state: str) -> bool:
+    return any(cell.state == state for column in item.columns for cell in column.cells)
+
+
+@click.command("blame")
+@click.argument("patch", shell_complete=complete_patches)
+@click.argument("spec", required=False, metavar="[COMPONENT[@BASE]]", shell_complete=complete_components)
+@click.option("--until", metavar="RELEASE", help="Look no further than this release.  [default: the newest]")
+@click.option("--older", is_flag=True, help="Look back from the base, not forward.")
+@click.option("--known", is_flag=True, help="Only releases that are in the repository; asks no network.")
+@_SOURCE
+@common(
+    """  patchset blame int8-cutlass-capability
+  patchset blame modelopt-int8-smoothquant vllm --older --until v0.10.1""",
+    specs=False,
+)
+@click.pass_obj
+def blame_command(
+    context: Context,
+    patch: str,
+    spec: str | None,
+    until: str | None,
+    older: bool,
+    known: bool,
+    source: Mode,
+    as_json: bool,
+) -> int:
+    """Find the upstream release that a patch breaks with, or that has it: by bisection, in memory.
+
+    Where the component's repository has upstream's history, its commit too. Only the releases that the bisection
+    asks for are fetched.
+    """
+    from patchset.cli.console import Terminal, print_json
+
+    _version(until)
+    project = load(context.find_root())
+    name = patch.removesuffix(".patch")
+    component, base = owner(project, name, spec)
+    found = blame(project, component, base, name, Range(until, older, known), source, Terminal())
+    if as_json:
+        print_json(found.as_json())
+    else:
+        _print_blame(found)
+    return 0
+
+
+def _print_blame(found: Blame) -> None:
+    from patchset.cli.console import console, escape
+
+    out = console()
+    tried = f"[dim]looked at {escape(', '.join(found.tried))}[/]"
+    if found.state is None:
+        out.print(f"{escape(found.patch)} applies up to {escape(found.asked)}\n{tried}")
+        return
+    what = {"conflict": "conflicts with", "upstreamed": "is in"}[found.state]
+    colour = {"conflict": "red", "upstreamed": "magenta"}[found.state]
+    release = escape(found.release or "")
+    out.print(f"{escape(found.patch)} [{colour}]{what} {release}[/]; it applies to {escape(found.after or '')}")
+    if found.commit:
+        out.print(f"  commit {found.commit} {escape(found.subject or '')}")
+    if found.conflict is not None:
+        for file in found.conflict.files:
+            out.print(f"  [bold]{escape(file.path)}[/]: {escape(file.kind)}")
+            for hunk in file.hunks:
+                out.print(
+                    f"    {escape(f'hunk {hunk.hunk} ({hunk.header})' if hunk.hunk else 'a hunk')}; upstream did there:"
+                )
+                for text in hunk.upstream:
+                    for line in text.split("\n"):
+                        shade = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "dim")
+                        out.print(f"      [{shade}]{escape(line)}[/]")
+    out.print(tried)

@@ -1,0 +1,170 @@
+"""`patchset rebase`: a series for another release."""
+
+from __future__ import annotations
+
+import click
+
+from patchset.cli.main import Context, common, complete_components
+from patchset.errors import PatchConflict, UsageError
+from patchset.model.project import load, pinned
+from patchset.sources.acquire import Mode
+from patchset.workflow import rebase as work
+from patchset.workflow.rebase import Report
+from patchset.workflow.transplant import PatchFate
+
+
+@click.command("rebase")
+@click.argument("spec", metavar="COMPONENT[@BASE]", shell_complete=complete_components)
+@click.argument("newbase", required=False, metavar="[RELEASE]")
+@click.option("--continue", "go_on", is_flag=True, help="The conflict is resolved in its work tree: go on.")
+@click.option("--skip", metavar="REASON", help="Leave the conflicting patch out; the reason goes into the changelog.")
+@click.option("--abort", is_flag=True, help="Give up: the work tree goes, nothing else was changed.")
+@click.option(
+    "--source",
+    type=click.Choice(["auto", "submodule", "archive"]),
+    default="auto",
+    show_default=True,
+    help="Where both bases come from; auto takes commits where both can be had, else archives.",
+)
+@click.option("--offline", is_flag=True, help="Ask no network: take what is here or in the cache.")
+@click.option("--diff", is_flag=True, help="Show how the patches' own lines differ from before.")
+@common(
+    """  patchset rebase vllm v0.33.0
+  patchset rebase vllm@v0.26.0 v0.25.1 --source archive
+  patchset rebase vllm --continue
+  patchset rebase vllm --skip "v0.33.0 has it in another form"
+  patchset rebase vllm --abort""",
+    specs=False,
+)
+@click.pass_obj
+def rebase_command(
+    context: Context,
+    spec: str,
+    newbase: str | None,
+    go_on: bool,
+    skip: str | None,
+    abort: bool,
+    source: Mode,
+    offline: bool,
+    diff: bool,
+    as_json: bool,
+) -> int:
+    """Make the series of a component for another release, from its pinned base's (or BASE's).
+
+    Every patch is merged three-way, in memory; what became of each is told here and in the new series'
+    CHANGELOG.md. With a conflict a work tree is laid out beside extern/, exit code 4: resolve it there with plain
+    git and --continue. Nothing appears in patches/ until all patches are through.
+    """
+    from patchset.cli.console import Terminal, print_json
+
+    project = load(context.find_root())
+    name, _, wanted = spec.partition("@")
+    component = project.component(name)
+    if sum((newbase is not None, go_on, skip is not None, abort)) != 1:
+        raise UsageError(
+            "name one thing: a RELEASE, --continue, --skip REASON or --abort", remedy="see patchset rebase --help"
+        )
+    if skip is not None and not skip.strip():
+        raise UsageError("--skip wants a reason", remedy='such as --skip "fixed upstream in another way"')
+    if abort:
+        session = work.abort(project, component)
+        if as_json:
+            print_json({"component": name, "base": session.base, "outcome": "aborted"})
+        else:
+            click.echo(f"the rebase of {name} to {session.base} is given up; resolutions stay remembered")
+        return 0
+    reporter = Terminal()
+    if go_on:
+        report = work.proceed(project, component, reporter, offline=offline)
+    elif skip is not None:
+        report = work.skip(project, component, skip.strip(), reporter, offline=offline)
+    else:
+        base = pinned(component, wanted)
+        report = work.start(project, component, base, newbase or "", source, reporter, offline=offline)
+    if as_json:
+        print_json(report.as_json())
+    else:
+        _print(report, diff)
+    return PatchConflict.exit_code if report.conflict is not None else 0
+
+
+_COLOURS = {
+    "unmodified": "green",
+    "modified": "cyan",
+    "moved": "cyan",
+    "upstreamed": "magenta",
+    "partly upstreamed": "yellow",
+    "empty": "yellow",
+    "skipped": "yellow",
+    "outside": "yellow",
+}
+_DIFF = {"+": "green", "-": "red", "@": "cyan"}
+# click's colours, as in apply: what draws tables takes longer to load than a series to rebase.
+_style = click.style
+
+
+def _print(report: Report, diff: bool) -> None:
+    title = f"{report.component} {report.from_base} -> {report.base}"
+    click.echo(f"{_style(title, bold=True)}  ({report.source}: {report.why})")
+    for item in report.patches:
+        click.echo(_line(item))
+        if item.landed:
+            click.echo(f"                    upstream has {', '.join(item.landed)}")
+        if item.applies_to:
+            click.echo(f"                    Applies-To is {item.applies_to} now")
+        if diff and item.interdiff:
+            _print_diff(item.interdiff, "    ")
+    if report.conflict is None:
+        click.echo(f"  {report.folder}: tree {report.patched_tree}")
+        changed = [item.name for item in report.patches if item.interdiff]
+        if changed and not diff:
+            where = f"compare them with {report.from_base}'s, or ask for --diff at once"
+            click.echo(_style(f"  own lines differ in {', '.join(changed)}: {where}", dim=True))
+        return
+    _print_conflict(report)
+
+
+def _line(item: PatchFate) -> str:
+    notes = []
+    if item.release:
+        notes.append(f"first in {item.release}")
+    if item.detail and not item.landed:
+        notes.append(item.detail)
+    if item.by_way_of:
+        notes.append(f"by way of {', '.join(item.by_way_of)}")
+    if item.resolved:
+        notes.append("with a resolution of yours")
+    text = f"  {_style(f'{item.fate:<17}', fg=_COLOURS.get(item.fate))} {item.name}"
+    return text + (_style(f"  {'; '.join(notes)}", dim=True) if notes else "")
+
+
+def _print_diff(text: str, indent: str) -> None:
+    for line in text.split("\n"):
+        click.echo(indent + _style(line, fg=_DIFF.get(line[:1])))
+
+
+def _print_conflict(report: Report) -> None:
+    found = report.conflict
+    assert found is not None
+    click.echo(f"  {_style('conflict'.ljust(17), fg='red', bold=True)} {found.patch}")
+    for file in found.files:
+        click.echo(f"    {_style(file.path, bold=True)}: {file.kind}")
+        if not file.hunks and file.message:
+            click.echo(f"      {file.message}")
+        for hunk in file.hunks:
+            named = f"hunk {hunk.hunk} ({hunk.header})" if hunk.hunk else "a hunk"
+            click.echo(f"      {named}, line {hunk.line} of the file with markers; upstream did there:")
+            for text in hunk.upstream:
+                _print_diff(text, "        ")
+    if found.release:
+        click.echo(f"    it fits {found.after}, and not {found.release}, of the releases at hand")
+    if found.commit:
+        click.echo(f"    upstream's commit: {found.commit[:12]} {found.subject}")
+    if found.likely_upstreamed:
+        there, every = (sum(file.landed[at] for file in found.files) for at in (0, 1))
+        click.echo(f"    upstream's files have {there} of the {every} lines that it adds: it may have landed, changed")
+    if report.remaining:
+        click.echo(_style(f"  not looked at yet: {', '.join(report.remaining)}", dim=True))
+    click.echo(f"\nResolve it in {_style(report.work_tree or '', bold=True)} (edit, git add), then")
+    click.echo(f"  patchset rebase {report.component} --continue")
+    click.echo(f'or  patchset rebase {report.component} --skip "REASON"   or  --abort')

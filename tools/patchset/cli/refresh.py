@@ -1,0 +1,234 @@
+"""`patchset refresh`, `new`, `edit` and `drop`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from patchset.cli.main import Context, common, complete_components, complete_patches, owner
+from patchset.errors import UsageError
+from patchset.model.project import load
+from patchset.workflow import edit as editing
+from patchset.workflow.edit import Changed
+from patchset.workflow.refresh import Ask, Report, Request, nobody, refresh
+
+_HINTS = {
+    "Upstream-Status": "Pending, Submitted [link], Backport [release], Denied [reason], Inappropriate [reason]",
+    "Applies-To": "a range of releases, such as [v0.30.0, v0.31.0)",
+    "Tested-By": "the test that fails without it, tests/file.py::test_name",
+}
+
+
+@click.command("refresh")
+@click.option("--drop", metavar="REASON", help="Patches whose commits are gone are dropped, for this reason.")
+@common(
+    """  patchset refresh vllm
+  patchset refresh vllm --drop "upstream fixed it otherwise\""""
+)
+@click.pass_obj
+def refresh_command(context: Context, specs: tuple[str, ...], drop: str | None, as_json: bool) -> int:
+    """Write the commits that stand in extern/ above the base back into the series.
+
+    Amend, reorder, fix up and add commits there with plain git. Names are kept, and patches that were not touched
+    stay as they are, byte for byte; a new commit becomes a new patch, and is asked for its trailers; `fixup!`
+    commits are folded. The trees in base.toml are written anew.
+    """
+    from patchset.cli.console import Terminal, print_json
+
+    project = load(context.find_root())
+    request = Request({}, drop, _ask() if not as_json else nobody)
+    chosen = project.select(specs)
+    if not specs:
+        chosen = tuple((component, base) for component, base in chosen if (project.root / component.path).is_dir())
+    done = [refresh(project, component, base, request, Terminal()) for component, base in chosen]
+    if as_json:
+        print_json([item.as_json() for item in done])
+        return 0
+    for item in done:
+        _print(item)
+    return 0
+
+
+def _ask() -> Ask:
+    """Return what asks for trailers: a prompt on a terminal."""
+    if not sys.stdin.isatty():
+        return nobody
+
+    def ask(patch: str, key: str) -> str | None:
+        click.echo(f"{patch}: {_HINTS[key]}", err=True)
+        answer: str = click.prompt(key, err=True)
+        return answer.strip()
+
+    return ask
+
+
+_COLOURS = {"unchanged": "dim", "outside": "yellow", "dropped": "red", "new": "green"}
+
+
+def _print(report: Report) -> None:
+    from patchset.cli.console import console, escape
+
+    out = console()
+    title = f"{report.component} {report.base}".strip()
+    out.print(f"[bold]{escape(title)}[/]: {'series written' if report.changed else 'nothing to do'}")
+    for item in report.patches:
+        colour = _COLOURS.get(item.what, "cyan")
+        commit = f" [dim]{item.commit[:10]}[/]" if item.commit else ""
+        out.print(f"  [{colour}]{item.what:<15}[/] {escape(item.name)}{commit}")
+    if report.left:
+        shown = ", ".join(report.left[:5]) + (f" and {len(report.left) - 5} more" if len(report.left) > 5 else "")
+        out.print(f"  [yellow]not committed, so not in the series:[/] {escape(shown)}")
+
+
+def _trailers(values: tuple[str, ...]) -> list[str]:
+    for value in values:
+        key, _, text = value.partition(": ")
+        if not text.strip() or " " in key:
+            raise UsageError(f"{value!r} is no trailer", remedy='write it as it shall stand: "Tested-By: tests/..."')
+    return list(values)
+
+
+_TRAILER = click.option(
+    "--trailer", "trailer_lines", multiple=True, metavar="'KEY: VALUE'", help="A trailer; may stand several times."
+)
+
+
+@click.command("new")
+@click.argument("name")
+@click.argument("spec", metavar="COMPONENT[@BASE]", shell_complete=complete_components)
+@click.option("-m", "--message", help="Why the patch exists; the first line is its subject.  [default: an editor]")
+@_TRAILER
+@common(
+    """  patchset new int8-on-rocm vllm
+  patchset new int8-on-rocm vllm -m "Choose an int8 kernel on ROCm" --trailer "Upstream-Status: Pending" \\
+    --trailer "Applies-To: [v0.30.0, v0.31.0)" --trailer "Tested-By: tests/test_it.py::test_it\"""",
+    specs=False,
+)
+@click.pass_obj
+def new_command(
+    context: Context, name: str, spec: str, message: str | None, trailer_lines: tuple[str, ...], as_json: bool
+) -> int:
+    """Make patch NAME of what was changed in extern/ and is not committed: what is staged, or else all of it."""
+    from patchset.cli.console import print_json
+
+    project = load(context.find_root())
+    ((component, base),) = project.select((spec,))
+    lines = _trailers(trailer_lines)
+    if message is None:
+        message = _edited("\n\n# Why does this patch exist? The first line is its subject.\n")
+    report = editing.new(
+        project, component, base, name.removesuffix(".patch"), message or "", lines, nobody if as_json else _ask()
+    )
+    if as_json:
+        print_json(report.as_json())
+    else:
+        _print(report)
+    return 0
+
+
+def _edited(text: str) -> str:
+    """Return what the user's editor makes of a text, without its comment lines."""
+    if not sys.stdin.isatty():
+        raise UsageError("there is no message", remedy="give it with -m")
+    made = click.edit(text, extension=".txt") or ""
+    kept = "\n".join(line for line in made.split("\n") if not line.startswith("# ")).strip()
+    if not kept:
+        raise UsageError("the message is empty: nothing was done", remedy="give it with -m, or write one")
+    return kept
+
+
+@click.command("edit")
+@click.argument("patch", shell_complete=complete_patches)
+@click.argument("spec", required=False, metavar="[COMPONENT[@BASE]]", shell_complete=complete_components)
+@click.option("-m", "--message", help="The new message, trailers included.")
+@click.option("--reword", is_flag=True, help="Edit the message in the editor.")
+@_TRAILER
+@common(
+    """  patchset edit int8-cutlass-capability              fold in what was changed in extern/
+  patchset edit int8-cutlass-capability --reword     edit its message
+  patchset edit int8-cutlass-capability --trailer "Upstream-Status: Submitted [https://example.com/pull/1]\"""",
+    specs=False,
+)
+@click.pass_obj
+def edit_command(
+    context: Context,
+    patch: str,
+    spec: str | None,
+    message: str | None,
+    reword: bool,
+    trailer_lines: tuple[str, ...],
+    as_json: bool,
+) -> int:
+    """Change a patch: fold in what was changed in extern/ and is not committed, or change its message.
+
+    What is staged is folded in, or else everything. The later patches are merged onto it; if one does not fit,
+    nothing is changed.
+    """
+    from patchset.cli.console import print_json
+
+    project = load(context.find_root())
+    name = patch.removesuffix(".patch")
+    component, base = owner(project, name, spec)
+    lines = _trailers(trailer_lines)
+    if message is None and not reword and not lines:
+        report = editing.edit(project, component, base, name)
+        if as_json:
+            print_json(report.as_json())
+        else:
+            _print(report)
+        return 0
+
+    def how(old: str) -> str | None:
+        text = message if message is not None else _edited(old) if reword else old
+        return replaced(text, lines)
+
+    changed = editing.reword(project, component, base, name, how)
+    _print_changed(changed, as_json)
+    return 0
+
+
+def replaced(message: str, lines: list[str]) -> str:
+    """Return a message with trailers put in place of those of the same key, or added."""
+    from patchset.workflow.refresh import with_trailers
+
+    for line in lines:
+        key = line.partition(":")[0]
+        rows = message.rstrip("\n").split("\n")
+        at = next((number for number, row in enumerate(rows) if row.startswith(f"{key}: ")), None)
+        if at is None:
+            message = with_trailers(message, [line])
+        else:
+            rows[at] = line
+            message = "\n".join(rows) + "\n"
+    return message
+
+
+@click.command("drop")
+@click.argument("patch", shell_complete=complete_patches)
+@click.argument("spec", required=False, metavar="[COMPONENT[@BASE]]", shell_complete=complete_components)
+@click.option("--reason", required=True, help="Why it goes; the line in the series' CHANGELOG.md.")
+@common('  patchset drop int8-cutlass-capability --reason "not needed on the GPUs that we have"', specs=False)
+@click.pass_obj
+def drop_command(context: Context, patch: str, spec: str | None, reason: str, as_json: bool) -> int:
+    """Take a patch out of a series; the later ones are merged onto what is left."""
+    project = load(context.find_root())
+    name = patch.removesuffix(".patch")
+    if not reason.strip():
+        raise UsageError("--reason is empty", remedy="say why the patch goes")
+    component, base = owner(project, name, spec)
+    _print_changed(editing.drop(project, component, base, name, reason.strip()), as_json)
+    return 0
+
+
+def _print_changed(changed: Changed, as_json: bool) -> None:
+    from patchset.cli.console import print_json
+
+    if as_json:
+        print_json(changed.as_json())
+        return
+    click.echo(f"{changed.component} {changed.base}: {changed.patch}: {changed.what}")
+    if changed.later:
+        click.echo(f"  written anew: {', '.join(changed.later)}")
+    if changed.followed:
+        click.echo("  extern/ follows")

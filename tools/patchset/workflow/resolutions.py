@@ -1,0 +1,104 @@
+"""Resolutions of conflicts, remembered: the same three versions of a file conflict the same way, whatever the patch.
+
+As git's rerere does, a resolution is kept by what met, not by where: here by the blobs of the three stages. What was
+changed beside the conflicted files is kept by all of them together, and used only where those files are the same.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from patchset.store.git import Git
+from patchset.store.merge import Merged, Stage, edit_tree
+from patchset.store.objects import Entry, blobs, diff, entries
+
+Resolved = dict[str, tuple[int, bytes] | None]
+
+
+class Resolutions:
+    """The remembered resolutions of a component, a file each in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def find(self, git: Git, merged: Merged) -> str | None:
+        """Return the tree in which a conflicted merge is resolved, or None where a part of it is not known."""
+        files: Resolved = {}
+        for path in merged.paths:
+            found = self._load(_key(stage for stage in merged.stages if stage.path == path))
+            if found is None:
+                return None
+            files[path] = _file(found["after"])
+        beside = self._load(_whole(merged))
+        if beside is None and not merged.paths:
+            return None
+        if beside is not None:
+            known = entries(git, merged.tree, beside["files"])
+            for path, change in beside["files"].items():
+                if _name(known.get(path)) != change["before"]:
+                    return None
+                files[path] = _file(change["after"])
+        return edit_tree(git, merged.tree, files)
+
+    def record(self, git: Git, merged: Merged, tree: str) -> None:
+        """Remember `tree` as the resolution of a merge."""
+        changed = diff(git, merged.tree, tree)
+        beside = {path: pair for path, pair in changed.items() if path not in merged.paths}
+        after = {**entries(git, tree, merged.paths), **{path: new for path, (_, new) in beside.items() if new}}
+        contents = blobs(git, {entry.oid for entry in after.values()})
+        for path in merged.paths:
+            key = _key(stage for stage in merged.stages if stage.path == path)
+            self._save(key, {"path": path, "after": _content(after.get(path), contents)})
+        files = {path: {"before": _name(old), "after": _content(new, contents)} for path, (old, new) in beside.items()}
+        if files or not merged.paths:
+            self._save(_whole(merged), {"files": files})
+
+    def forget(self, merged: Merged) -> None:
+        """Drop what is remembered of a merge."""
+        keys = [_whole(merged)]
+        keys += [_key(stage for stage in merged.stages if stage.path == path) for path in merged.paths]
+        for key in keys:
+            (self._folder / f"{key}.json").unlink(missing_ok=True)
+
+    def _load(self, key: str) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = json.loads((self._folder / f"{key}.json").read_bytes())
+        except (OSError, ValueError):
+            return None
+        return found
+
+    def _save(self, key: str, values: dict[str, object]) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        file = self._folder / f"{key}.json"
+        temporary = file.with_suffix(".new")
+        temporary.write_text(json.dumps(values))
+        os.replace(temporary, file)
+
+
+def _key(stages: Iterable[Stage]) -> str:
+    named = sorted(f"{stage.number} {stage.entry.mode:o} {stage.entry.oid}" for stage in stages)
+    return hashlib.sha256("\n".join(named).encode()).hexdigest()
+
+
+def _whole(merged: Merged) -> str:
+    named = sorted(f"{item.number} {item.entry.mode:o} {item.entry.oid} {item.path}" for item in merged.stages)
+    text = "\n".join(["whole", *(named or [merged.tree])])
+    return hashlib.sha256(text.encode("utf-8", errors="surrogateescape")).hexdigest()
+
+
+def _name(entry: Entry | None) -> str | None:
+    return f"{entry.mode:o} {entry.oid}" if entry else None
+
+
+def _content(entry: Entry | None, contents: dict[str, bytes]) -> list[object] | None:
+    return [entry.mode, base64.b64encode(contents[entry.oid]).decode()] if entry else None
+
+
+def _file(value: Any) -> tuple[int, bytes] | None:
+    return (int(value[0]), base64.b64decode(value[1])) if value is not None else None

@@ -1,0 +1,143 @@
+"""`upstream`: where every patch stands upstream, by its trailers, and how that went over time."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from packaging.version import InvalidVersion, Version
+
+from patchset.model.component import Base, Component
+from patchset.model.project import Project
+from patchset.model.series import status_of
+from patchset.model.trailers import ReleaseRange, UpstreamStatus, release_range, trailers, upstream_status
+from patchset.store.git import Git
+from patchset.workflow.apply import read_series
+from patchset.worktree.location import superproject_gitdir
+
+# Forwarded: upstream has been told of it.
+FORWARDED = frozenset({"Submitted", "Backport", "Denied"})
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where one patch stands.
+
+    `forwarded` tells whether it was sent to upstream; `goes` why it can go from its series, or from which release on
+    it will be able to, in words ("" where nothing says so), and `can_go` whether that is so for this base.
+    """
+
+    component: str
+    base: str
+    patch: str
+    status: str
+    reason: str
+    forwarded: bool
+    applies_to: str
+    goes: str
+    can_go: bool
+
+
+@dataclass(frozen=True)
+class Point:
+    """The patches of a series by status at the end of a day (ISO 8601) on which the project's history changed them."""
+
+    component: str
+    base: str
+    day: str
+    statuses: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Upstream:
+    patches: tuple[Standing, ...]
+    trend: tuple[Point, ...]
+
+    def as_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def upstream(project: Project, chosen: Sequence[tuple[Component, Base]], *, trend: bool) -> Upstream:
+    """Return where the patches of some series stand; with `trend`, over the history of the project's repository."""
+    found = []
+    for component, base in chosen:
+        for patch in read_series(component, base).patches:
+            status = status_of(patch) or UpstreamStatus("unknown", "")
+            applies = next((item.value for item in trailers(patch.header) if item.key == "Applies-To"), "")
+            goes, can_go = _goes(status, _range(applies), base.name)
+            found.append(
+                Standing(
+                    component.name,
+                    base.name,
+                    patch.name,
+                    status.status,
+                    status.reason,
+                    status.status in FORWARDED,
+                    applies,
+                    goes,
+                    can_go,
+                )
+            )
+    points = [point for component, base in chosen for point in _trend(project, component, base)] if trend else []
+    return Upstream(tuple(found), tuple(points))
+
+
+def _range(value: str) -> ReleaseRange | None:
+    try:
+        return release_range(value)
+    except ValueError:
+        return None
+
+
+def _goes(status: UpstreamStatus, applies: ReleaseRange | None, base: str) -> tuple[str, bool]:
+    """Tell from which release on a patch is not needed."""
+    if status.status == "Backport":
+        release = next((word for word in re.findall(r"v?\d+(?:\.\d+)+[\w.+]*", status.reason)), None)
+        if release is None:
+            return f"upstream has it: {status.reason}", False
+        return f"upstream has it in {release}", _reached(base, release)
+    if applies is not None and applies.end is not None:
+        return f"not looked at from {applies.end} on" if status.status != "Inappropriate" else "", False
+    return "", False
+
+
+def _reached(base: str, release: str) -> bool:
+    try:
+        return Version(base) >= Version(release)
+    except InvalidVersion:
+        return False
+
+
+def _trend(project: Project, component: Component, base: Base) -> list[Point]:
+    gitdir = superproject_gitdir(project.root)
+    if gitdir is None:
+        return []
+    git = Git(gitdir, project.root)
+    folder = base.folder.relative_to(project.root).as_posix()
+    code, out, _ = git.attempt("log", "--reverse", "--format=%H %cs", "--", folder)
+    days: dict[str, str] = {}
+    for line in out.decode().splitlines() if code == 0 else []:
+        commit, day = line.split()
+        days[day] = commit
+    points: list[Point] = []
+    for day, commit in days.items():
+        names = git.run("ls-tree", "-z", "--name-only", f"{commit}:{folder}", allowed=(0, 128)).split(b"\0")
+        statuses: Counter[str] = Counter()
+        for raw in names:
+            name = raw.decode("utf-8", errors="surrogateescape")
+            if name.endswith(".patch"):
+                statuses[_status(git.contents(f"{commit}:{folder}/{name}") or b"")] += 1
+        point = Point(component.name, base.name, day, dict(sorted(statuses.items())))
+        if not points or points[-1].statuses != point.statuses:
+            points.append(point)
+    return points
+
+
+def _status(data: bytes) -> str:
+    match = re.search(rb"^Upstream-Status: (.*)$", data, re.MULTILINE)
+    try:
+        return upstream_status(match[1].decode("utf-8", errors="replace").strip()).status if match else "unknown"
+    except ValueError:
+        return "unknown"
