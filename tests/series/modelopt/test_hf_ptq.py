@@ -142,6 +142,8 @@ def test_a_language_model_keeps_its_way_unless_asked(exported: dict[str, dict[st
 def test_the_library_makes_the_same_checkpoint(
     spec: str, exported: dict[str, dict[str, Any]], git_trees: Callable[[str], Trees], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if spec == "modelopt@0.40.0":
+        pytest.skip("0.40.0's data loader calls a method that transformers 5 dropped")
     script = Path(exported["patched"]["int8_sq"])
     folder = script.parent.parent
     monkeypatch.setenv("PYTHONPATH", str(git_trees(spec).patched))

@@ -53,7 +53,9 @@ def load_model(job: dict[str, Any]) -> Any:
     config = transformers.AutoConfig.from_pretrained(job["model"])
     architecture = (config.architectures or ["AutoModelForCausalLM"])[0]
     kind = getattr(transformers, architecture, transformers.AutoModelForCausalLM)
-    model = kind.from_pretrained(job["model"], device_map=job["device"], dtype="auto")
+    older = tuple(map(int, transformers.__version__.split(".")[:2])) < (4, 56)
+    options = {"torch_dtype" if older else "dtype": "auto"}
+    model = kind.from_pretrained(job["model"], device_map=job["device"], **options)
     return model.eval()
 
 
