@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from patchset.progress import Quiet
+from regression.checkpoint.check import check
+
 pytestmark = pytest.mark.slow
 
 
@@ -50,3 +53,12 @@ def test_both_configurations_say_int8(base: dict[str, Any], patched: dict[str, A
         else:
             assert group["weights"]["strategy"] == "channel"
             assert (group["input_activations"]["type"], group["input_activations"]["num_bits"]) == ("int", 8)
+
+
+def test_every_export_keeps_to_its_format(base: dict[str, Any], patched: dict[str, Any]) -> None:
+    for job, folder in patched["exports"].items():
+        found = check(Path(folder), Quiet())
+        assert found.breaches == (), job
+        assert (found.quantized, found.cache) == (14, "FP8"), job
+    rules = {breach.rule for breach in check(Path(base["exports"]["int8_qwen2_5_vl"]), Quiet()).breaches}
+    assert rules == {"config", "phantom"}

@@ -102,8 +102,7 @@ def quantize(python: Path, job: Job, reporter: Reporter) -> Quantized:
 
 def _work(python: Path, job: Job, log: Path, reporter: Reporter) -> dict[str, Any]:
     read, write = os.pipe()
-    # Number 3 is the worker's; a shell puts it there whatever number the pipe has here.
-    command = ["sh", "-c", f'exec "$0" "$@" 3>&{write}', str(python), str(WORKER), json.dumps(job.as_json())]
+    command = [str(python), str(WORKER), json.dumps(job.as_json()), str(write)]
     result: dict[str, Any] | None = None
     with log.open("wb") as said, os.fdopen(read) as lines:
         process = subprocess.Popen(

@@ -1,7 +1,7 @@
-"""Quantize and export a model with ModelOpt: `worker.py JOB`, by an interpreter that has ModelOpt.
+"""Quantize and export a model with ModelOpt: `worker.py JOB PIPE`, by an interpreter that has ModelOpt.
 
-It imports nothing of this project. JOB is job.py's in JSON. Progress goes to file descriptor 3, a JSON object a line:
-`{"task", "total", "unit"}` opens a task, `{"done"}` tells how far it is, `{"result"}` ends the work.
+It imports nothing of this project. JOB is job.py's in JSON. Progress goes to the file descriptor PIPE, a JSON object
+a line: `{"task", "total", "unit"}` opens a task, `{"done"}` tells how far it is, `{"result"}` ends the work.
 
 The steps are those of ModelOpt's examples/hf_ptq/hf_ptq.py, so that the checkpoint is the same, tensor for tensor: of a
 vision-language model only the language model is quantized, the rest is marked as left alone.
@@ -26,7 +26,7 @@ PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 def tell(**values: Any) -> None:
     """Send one line of progress."""
-    os.write(3, (json.dumps(values) + "\n").encode())
+    os.write(int(sys.argv[2]), (json.dumps(values) + "\n").encode())
 
 
 class Counted:
@@ -53,7 +53,9 @@ def load_model(job: dict[str, Any]) -> Any:
     config = transformers.AutoConfig.from_pretrained(job["model"])
     architecture = (config.architectures or ["AutoModelForCausalLM"])[0]
     kind = getattr(transformers, architecture, transformers.AutoModelForCausalLM)
-    model = kind.from_pretrained(job["model"], device_map=job["device"], dtype="auto")
+    older = tuple(map(int, transformers.__version__.split(".")[:2])) < (4, 56)
+    options = {"torch_dtype" if older else "dtype": "auto"}
+    model = kind.from_pretrained(job["model"], device_map=job["device"], **options)
     return model.eval()
 
 

@@ -26,14 +26,14 @@ class Casts(TorchDispatchMode):  # type: ignore[misc]
 
 
 def saturating(x: torch.Tensor, amax: torch.Tensor) -> torch.Tensor:
-    """Return what e4m3 with saturation has for `x`, by looking up the nearest of its 253 finite values."""
+    """Return what the extension has for `x`: the nearest of e4m3's 253 finite values, scaled by true divisions."""
     amax = torch.where(amax == 0, torch.ones_like(amax), amax).float()
     codes = torch.arange(256, dtype=torch.uint8).view(torch.float8_e4m3fn).float()
     values = codes[codes.isfinite()].unique().sort().values
-    scale = 448.0 / amax
+    scale = torch.full_like(amax, 448.0) / amax
     scaled = (x.float() * scale).clamp(-448, 448)
     middles = (values[1:] + values[:-1]) / 2
-    return (values[torch.searchsorted(middles, scaled)] * (1 / scale)).to(x.dtype)
+    return (values[torch.searchsorted(middles, scaled)] * (torch.ones_like(scale) / scale)).to(x.dtype)
 
 
 def ask(dtype: torch.dtype, per_channel: bool, amax: float) -> dict[str, Any]:
@@ -57,10 +57,10 @@ def ask(dtype: torch.dtype, per_channel: bool, amax: float) -> dict[str, Any]:
 
 
 def probe(folder: Path) -> dict[str, Any]:
-    """Ask per type, per tensor and per channel; with a range of one and of zero."""
+    """Ask per type, per tensor and per channel; with a range of one, of zero, and one that rounds."""
     return {
         f"{name} {'channel' if per_channel else 'tensor'} {amax}": ask(dtype, per_channel, amax)
         for name, dtype in TYPES.items()
         for per_channel in (False, True)
-        for amax in (1.0, 0.0)
+        for amax in (1.0, 0.0, 1.7)
     }
