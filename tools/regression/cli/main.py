@@ -11,7 +11,9 @@ from patchset import __version__
 from patchset.cli.lazy import LazyGroup, run
 
 # name -> module of regression.cli with a click command of that name, loaded when it is run.
-COMMANDS: dict[str, tuple[str, str]] = {}
+COMMANDS: dict[str, tuple[str, str]] = {
+    "convert": ("convert", "Write INT8 SmoothQuant as compressed-tensors, which vLLM serves unpatched."),
+}
 
 EPILOG = """\b
 Exit codes are listed in docs/exit-codes.md."""
