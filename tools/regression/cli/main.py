@@ -12,6 +12,9 @@ from patchset.cli.lazy import LazyGroup, run
 
 # name -> module of regression.cli with a click command of that name, loaded when it is run.
 COMMANDS: dict[str, tuple[str, str]] = {
+    "make-model": ("make_model", "Train the small model that scenarios are run with."),
+    "run": ("run", "Quantize, export, serve, compare, report."),
+    "compare": ("compare", "Tell what differs between two reports."),
     "convert": ("convert", "Write INT8 SmoothQuant as compressed-tensors, which vLLM serves unpatched."),
 }
 
