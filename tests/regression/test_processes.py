@@ -130,6 +130,9 @@ def test_causes_become_errors_with_a_remedy(tmp_path: Path) -> None:
 def test_the_line_of_a_traceback_that_says_it() -> None:
     text = "Traceback\n  File\n(EngineCore pid=3) ValueError: Unknown ModelOpt quant algo: X\nleaked 3 things!\n"
     assert last_error(text) == "(EngineCore pid=3) ValueError: Unknown ModelOpt quant algo: X"
+    text = "pydantic_core.ValidationError: 1 validation error for X\n  Value error, no such thing [type=value_error]\n"
+    assert last_error(text) == "pydantic_core.ValidationError: 1 validation error for X: Value error, no such thing"
+    assert last_error("just words\n\n") == "just words"
     assert last_error("") == "nothing was said"
 
 

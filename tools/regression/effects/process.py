@@ -20,7 +20,7 @@ from patchset.progress import Task
 Cause = Literal["ended", "timeout", "memory", "disk"]
 
 _MARK = "\x1e"
-_TAIL = 60
+_TAIL = 150
 _GRACE = 10.0  # seconds between asking a process to end and killing it
 _NO_SPACE = ("No space left on device", "Disk quota exceeded")
 _NO_MEMORY = ("OutOfMemoryError", "CUDA out of memory", "DefaultCPUAllocator: can't allocate", "MemoryError")

@@ -31,7 +31,7 @@ def read_items(file: Path, tokens: Any) -> list[Item]:
     return [
         Item(
             prompt=encode(item["prompt"]),
-            answer=[*encode(item["answer"]), *(ends if item["prompt"] else ())],
+            answer=[*encode(item["answer"]), *(ends if item["ask"] else ())],
             picture=file.parent / item["picture"] if item["picture"] else None,
             text=item["answer"],
         )

@@ -68,8 +68,7 @@ class Asked:
         rows = []
         for item in self.items:
             inputs = {name: value.to(model.device) for name, value in self.inputs(item).items()}
-            count = len(item.answer) if item.prompt else len(item.answer) - 1
-            logits = model(**inputs).logits[0, -count - 1 : -1]
+            logits = model(**inputs).logits[0, -len(item.answer) - 1 : -1]
             rows.append(logits.float().log_softmax(-1).cpu().numpy())
         return numpy.concatenate(rows)
 

@@ -56,9 +56,7 @@ def fixed_tokens(llm: Any, items: list[Item], vocabulary: int) -> numpy.ndarray[
     asked = SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=-1)
     rows = []
     for item, said in zip(items, llm.generate([prompt(item, told=True) for item in items], asked), strict=True):
-        # Of a text without a question the first token has nothing before it.
-        count = len(item.answer) if item.prompt else len(item.answer) - 1
-        for position in said.prompt_logprobs[-count:]:
+        for position in said.prompt_logprobs[-len(item.answer) :]:
             row = numpy.full(vocabulary, -numpy.inf, numpy.float32)
             for token, found in position.items():
                 row[token] = found.logprob

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,9 @@ class Unfinished(PatchsetError):
 
     exit_code = 14
     slug = "unfinished"
+
+
+_ERROR = re.compile(r"\w(Error|Exception|Interrupt): |^the quantized model")
 
 
 @dataclass(frozen=True)
@@ -125,5 +129,10 @@ def last_error(tail: str) -> str:
     """Return the line of a Python traceback that says what was wrong: the last one that names an exception."""
     lines = [line.strip() for line in tail.splitlines()]
     # Worker processes prefix their words.
-    named = [line for line in lines if "Error: " in line or "Exception: " in line or line.startswith("the ")]
-    return (named or [line for line in lines if line] or ["nothing was said"])[-1]
+    named = [number for number, line in enumerate(lines) if _ERROR.search(line)]
+    if not named:
+        return next((line for line in reversed(lines) if line), "nothing was said")
+    found = lines[named[-1]]
+    # pydantic says what is wrong on the line after.
+    more = lines[named[-1] + 1] if "validation error" in found and named[-1] + 1 < len(lines) else ""
+    return f"{found}: {more.partition(' [type=')[0]}" if more else found

@@ -89,8 +89,15 @@ def own(stages: Stages, model: Path, captions: Path) -> Kit:
         raise UsageError(f"{captions}: {error}", remedy="name a UTF-8 text file with one caption a line") from None
     if not lines:
         raise UsageError(f"{captions} holds no caption", remedy="write one caption a line")
-    items = [{"prompt": "", "ask": "", "picture": None, "answer": line} for line in lines[:OWN_ITEMS]]
+    items = [_continued(line) for line in lines[:OWN_ITEMS]]
     folder = stages.path("own", {"captions": digest(captions)})
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "items.json").write_text(json.dumps(items))
     return Kit(model.absolute(), captions.absolute(), folder / "items.json", None, None)
+
+
+def _continued(caption: str) -> dict[str, object]:
+    """Return an item that asks for a caption to be continued after its first words."""
+    words = caption.split(" ")
+    head = " ".join(words[: max(1, len(words) // 3)])
+    return {"prompt": head, "ask": "", "picture": None, "answer": caption[len(head) :] or "."}

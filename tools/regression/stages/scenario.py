@@ -93,7 +93,7 @@ def _run(run: Run) -> ScenarioResult:
     evidence = Evidence(run.served, quantized, unquantized)
     fidelity, tasks, checks = judge(scenario, run.kit, evidence)
     run.checks += checks
-    reason = "; ".join(check.found for check in run.checks if check.verdict is not Verdict.PASS)
+    reason = "; ".join(f"{item.name}: {item.found}" for item in run.checks if item.verdict is not Verdict.PASS)
     return replace(made, reason=reason, checks=tuple(run.checks), sides=tuple(sides), fidelity=fidelity, tasks=tasks)
 
 

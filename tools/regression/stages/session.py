@@ -50,7 +50,7 @@ def run_session(
         done(found[-1])
     known = {item.name: item for item in scenarios} | _all(scenarios, defects)
     for planted in defects:
-        scenario = replace(known[planted.scenario], timings=False, task_loss=None)
+        scenario = _where_it_shows(known[planted.scenario])
         pair = series(scenario.modelopt), series(scenario.vllm)
         used |= {item.title: item for item in pair}
         inner = run_scenario(bench, kit, scenario, *pair, Defect(planted.edits, planted.vision))
@@ -65,6 +65,14 @@ def _all(scenarios: tuple[Scenario, ...], defects: tuple[Planted, ...]) -> dict[
         return {}
     every, _ = read_folder(defects[0].file.parents[1])
     return {item.name: item for item in every}
+
+
+def _where_it_shows(scenario: Scenario) -> Scenario:
+    """The part of a scenario that a defect of the series can change: what the series serves, by its own figures."""
+    sides = tuple(side for side in scenario.sides if side.vllm == "patched" and side.outcome == "served")
+    names = {"fake-quant", *(side.name for side in sides)}
+    distances = tuple(item for item in scenario.distances if {item.side, item.reference} <= names)
+    return replace(scenario, timings=False, task_loss=None, sides=sides, distances=distances)
 
 
 def _defect(planted: Planted, inner: ScenarioResult) -> ScenarioResult:
