@@ -21,9 +21,18 @@ from regression.report.plots import Bar, linear, logarithmic
 from regression.report.write import write
 
 HARDWARE = {"cpu": "A CPU", "cores": 2, "memory": 2**33, "features": [], "gpus": [], "driver": None}
+SERIES = {"sha256": "a" * 64, "patches": ["one", "two"], "without control": ["two"], "commit": None, "wheels": {}}
 IDENTITY = {
     "commit": "0" * 40,
-    "series": {"vllm@v1": {"sha256": "a" * 64, "patches": ["one", "two"], "commit": None, "wheels": {}}},
+    "series": {
+        "vllm@v1": {
+            "sha256": "a" * 64,
+            "patches": ["one", "two"],
+            "without control": ["two"],
+            "commit": None,
+            "wheels": {},
+        }
+    },
     "environments": {"quantize": {"torch": "2.13.0"}, "serve": {"vllm": "0.30.0"}},
     "model": {"sha256": "b" * 64, "card": None},
     "hardware": HARDWARE,

@@ -41,3 +41,10 @@ def read_folder(folder: Path, names: Sequence[str] = ()) -> tuple[tuple[Scenario
         tuple(item for name, item in known.items() if not names or name in names),
         tuple(item for name, item in planted.items() if not names or name in names),
     )
+
+
+def controlled(scenarios: Sequence[Scenario]) -> set[str]:
+    """Return the patches that some scenario leaves out: its negative control."""
+    left_out = {side.without for scenario in scenarios for side in scenario.sides}
+    left_out |= {scenario.without_modelopt for scenario in scenarios}
+    return {name for name in left_out if name is not None}

@@ -22,6 +22,12 @@ class Bar:
     note: str = ""
 
 
+def _round_step(top: float) -> float:
+    """Return 1, 2 or 5 times a power of ten, of which about four make `top`."""
+    power = 10.0 ** math.floor(math.log10(top / 4))
+    return min((step * power for step in (1, 2, 5, 10)), key=lambda step: abs(top / step - 4))
+
+
 def _svg(height: int, label: str, body: Sequence[str]) -> str:
     head = f'<svg viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" role="img" aria-label="{escape(label)}">'
     return "\n".join([head, *body, "</svg>"])
@@ -34,7 +40,8 @@ def _label(row: Bar, y: float) -> str:
 def logarithmic(title: str, rows: Sequence[Bar], floor: float = 1e-12) -> str:
     """Return bars on a logarithmic axis of whole decades; what is not above `floor` is drawn at its left end."""
     values = [max(row.value, floor) for row in rows if math.isfinite(row.value)]
-    first = math.floor(math.log10(min(values, default=floor)))
+    # A decade below the smallest, which would have no length otherwise.
+    first = math.floor(math.log10(min(values, default=floor))) - 1
     last = max(math.ceil(math.log10(max(values, default=1.0))), first + 1)
     scale = (WIDTH - LEFT - 110) / (last - first)
     height = PAD * 2 + ROW * len(rows)
@@ -60,14 +67,16 @@ def linear(title: str, rows: Sequence[Bar], top: float | None = None, unit: str 
     """Return points with intervals on an axis from 0 to `top`, or to the largest value."""
     largest = max((row.high if row.high is not None else row.value for row in rows), default=1.0)
     top = top or largest * 1.05 or 1.0
+    step = _round_step(top)
+    top = math.ceil(top / step - 1e-9) * step
     scale = (WIDTH - LEFT - 110) / top
     height = PAD * 2 + ROW * len(rows)
     body = []
-    for tick in range(5):
-        value = top * tick / 4
+    for tick in range(round(top / step) + 1):
+        value = step * tick
         x = LEFT + value * scale
         body.append(f'<line class="grid" x1="{x:.1f}" y1="{PAD - 6}" x2="{x:.1f}" y2="{height - PAD}"/>')
-        shown = f"{value:.3g}{unit}"
+        shown = f"{value:.6g}{unit}"
         body.append(f'<text class="tick" x="{x:.1f}" y="{height - PAD + 16}" text-anchor="middle">{shown}</text>')
     for number, row in enumerate(rows):
         y = PAD + ROW * number + ROW / 2

@@ -13,7 +13,7 @@ from patchset.store.git import Git
 from patchset.workflow.apply import read_series
 from patchset.worktree.location import superproject_gitdir
 from regression.figures.verdict import Verdict, holds
-from regression.model.folder import read_folder
+from regression.model.folder import controlled, read_folder
 from regression.model.result import ScenarioResult, Session
 from regression.model.scenario import Planted, Scenario
 from regression.stages.bench import Bench
@@ -56,7 +56,8 @@ def run_session(
         inner = run_scenario(bench, kit, scenario, *pair, Defect(planted.edits, planted.vision))
         found.append(_defect(planted, inner))
         done(found[-1])
-    return Session(identity(root, bench, kit, used), tuple(found))
+    every, _ = read_folder(scenarios[0].file.parent) if scenarios else ((), ())
+    return Session(identity(root, bench, kit, used, controlled(every)), tuple(found))
 
 
 def _all(scenarios: tuple[Scenario, ...], defects: tuple[Planted, ...]) -> dict[str, Scenario]:
@@ -86,14 +87,18 @@ def _defect(planted: Planted, inner: ScenarioResult) -> ScenarioResult:
     return replace(inner, name=f"defect-{planted.name}", title=f"Planted: {planted.title}", checks=checks, reason=what)
 
 
-def identity(root: Path, bench: Bench, kit: Kit, used: Mapping[str, Series]) -> dict[str, Any]:
-    """Return what a report is about: our commit, the series, the environments, the model, the machine."""
+def identity(root: Path, bench: Bench, kit: Kit, used: Mapping[str, Series], controls: set[str]) -> dict[str, Any]:
+    """Return what a report is about: our commit, the series, the environments, the model, the machine.
+
+    Of each series it says which patches no scenario leaves out.
+    """
     return {
         "commit": _commit(root),
         "series": {
             title: {
                 "sha256": series.digest,
                 "patches": [patch.name for patch in series.patches],
+                "without control": [patch.name for patch in series.patches if patch.name not in controls],
                 "commit": series.base.commit,
                 "wheels": {wheel.filename: wheel.sha256 for wheel in series.base.wheels},
             }
