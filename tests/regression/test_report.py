@@ -21,7 +21,6 @@ from regression.report.plots import Bar, linear, logarithmic
 from regression.report.write import write
 
 HARDWARE = {"cpu": "A CPU", "cores": 2, "memory": 2**33, "features": [], "gpus": [], "driver": None}
-SERIES = {"sha256": "a" * 64, "patches": ["one", "two"], "without control": ["two"], "commit": None, "wheels": {}}
 IDENTITY = {
     "commit": "0" * 40,
     "series": {

@@ -21,6 +21,7 @@ from patchset.store.objects import Entry, blob_id
 from regression.model.scenario import Edit
 
 _FILE = 0o100644
+Changed = tuple[tuple[str, ...], dict[str, bytes | None]]
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Overlay:
     blobs: Mapping[str, str | None]
 
 
-def changed(site: Path, package: str, series: Series, without: str | None) -> tuple[tuple[str, ...], dict[str, bytes]]:
-    """Return the patches that reach the package, and the new contents of the files that they change.
+def changed(site: Path, package: str, series: Series, without: str | None) -> Changed:
+    """Return the patches that reach the package, and the new contents of the files that they change (None: gone).
 
     `site` is the environment's folder of packages; `without` names a patch that is left out.
 
@@ -59,7 +60,7 @@ def changed(site: Path, package: str, series: Series, without: str | None) -> tu
     applied = apply(
         patches, entries, contents.__getitem__, covers=(f"{package}/*",), recorded=exact, label=series.title
     )
-    files = {path: file.data if file is not None else b"" for path, file in combined(applied).items()}
+    files = {path: file.data if file is not None else None for path, file in combined(applied).items()}
     return tuple(item.patch.name for item in applied if item.placement != "outside"), files
 
 
@@ -74,7 +75,8 @@ def build(
     """
     patches, files = changed(site, package, series, without)
     for edit in edits:
-        before = files.get(edit.file) or (site / edit.file).read_bytes()
+        before = files[edit.file] if edit.file in files else _read(site / edit.file)
+        before = before or b""
         if before.count(edit.old.encode()) != 1:
             raise UsageError(f"the text to replace does not stand exactly once in {edit.file}", details=(edit.old,))
         files[edit.file] = before.replace(edit.old.encode(), edit.new.encode())
@@ -84,8 +86,14 @@ def build(
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
-        target.write_bytes(data)
-    return Overlay(folder, patches, {path: blob_id(data) for path, data in sorted(files.items())})
+        if data is not None:
+            target.write_bytes(data)
+    blobs = {path: blob_id(data) if data is not None else None for path, data in sorted(files.items())}
+    return Overlay(folder, patches, blobs)
+
+
+def _read(file: Path) -> bytes | None:
+    return file.read_bytes() if file.is_file() else None
 
 
 def _mirror(source: Path, target: Path) -> None:
