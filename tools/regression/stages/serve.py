@@ -82,13 +82,14 @@ def serve_http(bench: Bench, kit: Kit, scenario: Scenario, checkpoint: Path, var
         "checkpoint": digest(checkpoint),
         "items": kit.digest,
         "dtype": scenario.dtype,
+        "server": _server(bench),
     }
 
     def work(folder: Path) -> dict[str, Any]:
         port = free_port()
         options = ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", "model", "--enforce-eager"]
         options += ["--dtype", scenario.dtype, "--max-model-len", str(LENGTH), "--no-enable-prefix-caching"]
-        command = [str(bench.serve.path), "-m", "vllm.entrypoints.cli.main", "serve", str(checkpoint), *options]
+        command = [str(bench.serve.path), "-m", *_server(bench), str(checkpoint), *options]
         more = {key: value for key, value in ENGINE.items() if "MULTIPROCESSING" not in key}
         log = folder / "server.txt"
         with ExitStack() as stack:
@@ -108,3 +109,14 @@ def serve_http(bench: Bench, kit: Kit, scenario: Scenario, checkpoint: Path, var
 
     answer = bench.stages.run("http", inputs, work)
     return Served(bench.stages.path("http", inputs), answer)
+
+
+def _server(bench: Bench) -> tuple[str, ...]:
+    """Return the module and first arguments of `vllm serve`.
+
+    The CPU build is a distribution of another name, whose `vllm` command cannot find its own version and dies; the
+    server that it starts is a module, too.
+    """
+    if "vllm" in bench.serve.versions:
+        return "vllm.entrypoints.cli.main", "serve"
+    return "vllm.entrypoints.openai.api_server", "--model"
