@@ -92,7 +92,7 @@ class Bench:
         """
         log = folder / "log.txt"
         with (
-            self.reporter.task(title, None, "") as task,
+            self.reporter.task(title, None, "steps") as task,
             Running([str(python.path), *command], self.environment(changed, more), folder, log, task) as running,
         ):
             ended = running.wait(timeout)
