@@ -9,7 +9,11 @@ import pytest
 from patchset.errors import PatchsetError, SeriesError, UsageError
 from patchset.model.project import load
 from patchset.workflow.apply import read_series
+from regression.figures.verdict import Check, Verdict
 from regression.model.folder import controlled, read_folder
+from regression.model.result import Ran, ScenarioResult
+from regression.model.scenario import Edit, Planted
+from regression.stages.session import judge_defect
 
 ROOT = Path(__file__).parents[2]
 GOOD = """\
@@ -114,6 +118,29 @@ def test_all_breaches_are_named_at_once(tmp_path: Path) -> None:
 )
 def test_a_bad_defect_is_named(tmp_path: Path, defect: str, message: str) -> None:
     assert message in "\n".join(read(tmp_path, GOOD, defect))
+
+
+def planted(*, edits: bool) -> Planted:
+    return Planted(Path("x.toml"), "x", "t", "one", (Edit("a", "b", "c"),) if edits else (), not edits)
+
+
+def inner(verdict: Verdict, outcome: str) -> ScenarioResult:
+    return ScenarioResult("one", "t", "why", (Check("KL", verdict, "3"),), sides=(Ran("patched", "patched", outcome),))
+
+
+@pytest.mark.parametrize(
+    ("edits", "verdict", "outcome", "wanted"),
+    [
+        (True, Verdict.REGRESSION, "served", Verdict.PASS),
+        (True, Verdict.PASS, "served", Verdict.REGRESSION),
+        (True, Verdict.REGRESSION, "refused", Verdict.REGRESSION),
+        (False, Verdict.REGRESSION, "refused", Verdict.PASS),
+        (True, Verdict.NOT_RUN, "served", Verdict.NOT_RUN),
+    ],
+)
+def test_a_planted_defect_has_to_be_seen(edits: bool, verdict: Verdict, outcome: str, wanted: Verdict) -> None:
+    found = judge_defect(planted(edits=edits), inner(verdict, outcome))
+    assert (found.name, found.verdict) == ("defect-x", wanted)
 
 
 def test_names_that_there_are_not(tmp_path: Path) -> None:

@@ -87,8 +87,9 @@ def configuration(job: dict[str, Any]) -> dict[str, Any]:
     config = copy.deepcopy(getattr(mtq, CONFIGS[job["format"]]))
     if job["kv"] == "fp8":
         config = mtq.utils.update_quant_cfg_with_kv_cache_quant(config, mtq.FP8_KV_CFG["quant_cfg"])
-    if not job.get("vision"):
-        config["quant_cfg"].append({"quantizer_name": "*visual*", "enable": False})
+    # ModelOpt's own rule for it stands before those of the KV cache, which may turn it on again.
+    rules = [rule for rule in config["quant_cfg"] if rule["quantizer_name"] != "*visual*"]
+    config["quant_cfg"] = rules if job.get("vision") else [*rules, {"quantizer_name": "*visual*", "enable": False}]
     made: dict[str, Any] = config
     return made
 

@@ -54,7 +54,7 @@ def run_session(
         pair = series(scenario.modelopt), series(scenario.vllm)
         used |= {item.title: item for item in pair}
         inner = run_scenario(bench, kit, scenario, *pair, Defect(planted.edits, planted.vision))
-        found.append(_defect(planted, inner))
+        found.append(judge_defect(planted, inner))
         done(found[-1])
     every, _ = read_folder(scenarios[0].file.parent) if scenarios else ((), ())
     return Session(identity(root, bench, kit, used, controlled(every)), tuple(found))
@@ -76,9 +76,12 @@ def _where_it_shows(scenario: Scenario) -> Scenario:
     return replace(scenario, timings=False, task_loss=None, sides=sides, distances=distances)
 
 
-def _defect(planted: Planted, inner: ScenarioResult) -> ScenarioResult:
+def judge_defect(planted: Planted, inner: ScenarioResult) -> ScenarioResult:
     """The verdict on the instrument: a planted defect has to turn the scenario's verdict to regression."""
     seen = [check for check in inner.checks if check.verdict is Verdict.REGRESSION]
+    if planted.edits and any(side.outcome == "refused" for side in inner.sides):
+        # An edit that does not even run plants nothing: figures have to see it.
+        seen = []
     what = "; ".join(f"{check.name}: {check.found}" for check in seen) or f"{inner.verdict.value}: {inner.reason}"
     if inner.verdict is Verdict.NOT_RUN:
         checks = inner.checks
