@@ -20,7 +20,7 @@ from regression.report.compare import compare
 from regression.report.plots import Bar, linear, logarithmic
 from regression.report.write import write
 
-HARDWARE = {"cpu": "A CPU", "cores": 2, "memory": 2**33, "features": [], "gpus": [], "driver": None}
+HARDWARE = {"cpu": "A CPU", "cores": 2, "memory": 2**33, "features": ("avx2",), "gpus": (), "driver": None}
 IDENTITY = {
     "commit": "0" * 40,
     "series": {
@@ -157,6 +157,11 @@ def test_what_differs(path: str, value: object, line: str | None) -> None:
     found = compare(session().as_json(), changed(path, value))
     assert not found.worse
     assert found.lines == [] if line is None else any(line in one for one in found.lines), found.lines
+
+
+def test_a_report_read_back_is_the_same_report() -> None:
+    made = session().as_json()
+    assert compare(json.loads(json.dumps(made)), made).lines == []
 
 
 def test_a_changed_series_explains_a_verdict() -> None:

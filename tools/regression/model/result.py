@@ -108,7 +108,7 @@ class Session:
         return {
             "schema": SCHEMA,
             "verdict": self.verdict.value,
-            "identity": self.identity,
+            "identity": _plain(self.identity),
             "scenarios": scenarios,
         }
 
