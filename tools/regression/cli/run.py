@@ -79,6 +79,10 @@ def run_command(
 
     session = run_session(root, bench, kit, wanted, defects, done)
     report = session.as_json()
+    if old is not None and names:
+        # What was not asked for is not gone.
+        ran = {item.name for item in session.scenarios}
+        old = {**old, "scenarios": [item for item in old["scenarios"] if item["name"] in ran]}
     difference = compare(old, report) if old is not None else None
     files = write(session, out, difference.lines if difference is not None else None)
     if as_json:
