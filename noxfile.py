@@ -81,6 +81,16 @@ def needed(session: nox.Session) -> list[Path]:
 
 
 @nox.session
+def e2e(session: nox.Session) -> None:
+    """Quantize, serve, compare and report, released and patched side by side: [SCENARIO]... [--fresh]."""
+    install(session, "e2e")
+    names = ("quantize", "serve")
+    env = {f"PATCHSET_{name.upper()}_PYTHON": environment(session, name) for name in names}
+    baseline = ("--baseline", "tests/e2e/baseline-cpu.json")
+    session.run("regression", "run", *baseline, *session.posargs, env=env)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check the code's style and types, and every series."""
     install(session, "tests", "lint")

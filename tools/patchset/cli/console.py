@@ -80,6 +80,7 @@ def _bars(unit: str) -> Progress:
         columns += [progress.DownloadColumn(), progress.TransferSpeedColumn(), progress.TimeRemainingColumn()]
     elif unit:
         columns += [size, progress.TextColumn(unit), progress.TimeElapsedColumn()]
+        columns += [progress.TextColumn("left:"), progress.TimeRemainingColumn()]
     else:
         columns.append(progress.TimeElapsedColumn())
     return progress.Progress(*columns, console=console(stderr=True), transient=True)
@@ -108,7 +109,11 @@ class _Line:
         self._done, self._total = done, total if total is not None else self._total
         if time.monotonic() - self._said >= LOG_INTERVAL:
             self._said = time.monotonic()
-            self._say("")
+            left = ""
+            if self._total and self._done:
+                seconds = (self._said - self._start) * (self._total - self._done) / self._done
+                left = f", about {seconds:.0f} s left"
+            self._say(left)
 
     def finish(self) -> None:
         elapsed = time.monotonic() - self._start

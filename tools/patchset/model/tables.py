@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
@@ -17,12 +19,22 @@ Kind = Literal["string", "hex40", "hex64", "strings", "table"]
 class Table:
     """A TOML table being read: every breach becomes a finding at its line, none stops the reading."""
 
-    def __init__(self, file: Path, source: str, values: dict[str, object], section: str, findings: list[Finding]):
+    def __init__(
+        self,
+        file: Path,
+        source: str,
+        values: dict[str, object],
+        section: str,
+        findings: list[Finding],
+        occurrence: int = 0,
+    ) -> None:
         self.file = file
         self.source = source
         self.values = values
         self.section = section
         self.findings = findings
+        # Which of the tables of an array this is, from 0.
+        self.occurrence = occurrence
         self.read: set[str] = set()
 
     def get(self, key: str, kind: Kind = "string", required: bool = True) -> object:
@@ -66,15 +78,46 @@ class Table:
             return 0
         return value
 
+    def number(self, key: str, default: float) -> float:
+        """Return a finite number that is not negative, or `default` where there is none."""
+        self.read.add(key)
+        if key not in self.values:
+            return default
+        value = self.values[key]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+            self._add(key, f"{self._dotted(key)} must be a number, 0 or more")
+            return default
+        return float(value)
+
+    def flag(self, key: str) -> bool:
+        """Return true or false; false where there is neither."""
+        self.read.add(key)
+        value = self.values.get(key, False)
+        if not isinstance(value, bool):
+            self.add(key, f"{self._dotted(key)} must be true or false")
+        return value is True
+
+    def choice(self, key: str, known: Sequence[str], default: str | None = None) -> str:
+        """Return one of `known`; `default` where there is none, and what stands first after a finding."""
+        self.read.add(key)
+        if key not in self.values and default is not None:
+            return default
+        value = self.text(key)
+        if value is not None and value not in known:
+            near = get_close_matches(value, known, n=1)
+            meant = f"; did you mean {near[0]!r}?" if near else ""
+            self._add(key, f"{self._dotted(key)} must be one of {', '.join(known)}{meant}")
+        return value if value is not None and value in known else known[0]
+
     def tables(self, key: str) -> tuple[Table, ...]:
         """Return the tables of an array of tables, or the one table, named `key`."""
         self.read.add(key)
         value = self.values.get(key)
         items = value if isinstance(value, list) else [value] if value is not None else []
         found = []
-        for item in items:
+        for number, item in enumerate(items):
             if isinstance(item, dict):
-                found.append(Table(self.file, self.source, item, self._dotted(key), self.findings))
+                found.append(Table(self.file, self.source, item, self._dotted(key), self.findings, number))
             else:
                 self._add(key, f"{self._dotted(key)} must be a table")
         return tuple(found)
@@ -85,22 +128,33 @@ class Table:
             if key not in self.read:
                 self._add(key, f"unknown key {self._dotted(key)}")
 
+    def add(self, key: str, message: str) -> None:
+        """Record a finding at a key that stands in the table."""
+        self._add(key, message)
+
     def _dotted(self, key: str) -> str:
         return f"{self.section}.{key}" if self.section else key
 
     def _add(self, key: str, message: str, whole: bool = False) -> None:
-        line, column, text = (0, 0, "") if whole else locate(self.source, self.section, key)
+        line, column, text = (0, 0, "") if whole else locate(self.source, self.section, key, self.occurrence)
         if whole and self.section:
-            line, column, text = locate(self.source, self.section, None)
+            line, column, text = locate(self.source, self.section, None, self.occurrence)
         self.findings.append(Finding(self.file, message, line, column, max(len(text.strip()), 1), text))
 
 
-def locate(source: str, section: str, key: str | None) -> tuple[int, int, str]:
-    """Return line, column and text of a key, or of a section's header where `key` is None."""
+def locate(source: str, section: str, key: str | None, occurrence: int = 0) -> tuple[int, int, str]:
+    """Return line, column and text of a key, or of a section's header where `key` is None.
+
+    `occurrence` counts the headers of that name, from 0: an array of tables has several.
+    """
     current = ""
+    skip = occurrence
     for number, line in enumerate(source.split("\n"), 1):
         if header := re.match(r"^\s*\[\[?\s*([^\]]+?)\s*\]\]?", line):
             current = header[1]
+            if current == section and skip:
+                current, skip = "", skip - 1
+                continue
             if current == section and key is None:
                 return number, line.find("[") + 1, line
             if key is not None and current == (f"{section}.{key}" if section else key):

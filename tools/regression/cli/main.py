@@ -14,6 +14,10 @@ from patchset.cli.lazy import LazyGroup, run
 COMMANDS: dict[str, tuple[str, str]] = {
     "quantize": ("quantize", "Quantize a model with ModelOpt's library, export it, check what was exported."),
     "check-checkpoint": ("check_checkpoint", "Hold checkpoints that ModelOpt exported against their format."),
+    "make-model": ("make_model", "Train the small model that scenarios are run with."),
+    "run": ("run", "Quantize, export, serve, compare, report."),
+    "compare": ("compare", "Tell what differs between two reports."),
+    "convert": ("convert", "Write INT8 SmoothQuant as compressed-tensors, which vLLM serves unpatched."),
 }
 
 EPILOG = """\b

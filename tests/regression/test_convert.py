@@ -1,0 +1,225 @@
+"""`regression convert` on checkpoints of a few numbers: the arithmetic has to come out the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+
+from regression.cli.main import main
+from regression.convert.fold import Shape, fold
+from regression.convert.tensors import Tensor, Values, encode, read_file, write_file
+
+HIDDEN, HEADS, KV, SIZE, INNER = 8, 4, 2, 2, 6
+SHAPE = Shape(head_size=SIZE, kv_heads=KV)
+LAYER = "model.layers.0"
+INPUTS = {"q_proj": HIDDEN, "k_proj": HIDDEN, "v_proj": HIDDEN, "o_proj": HEADS * SIZE}
+INPUTS |= {"gate_proj": HIDDEN, "up_proj": HIDDEN, "down_proj": INNER}
+OUTPUTS = {"q_proj": HEADS * SIZE, "k_proj": KV * SIZE, "v_proj": KV * SIZE, "o_proj": HIDDEN}
+OUTPUTS |= {"gate_proj": INNER, "up_proj": INNER, "down_proj": HIDDEN}
+
+
+def layer(kind: str) -> str:
+    return f"{LAYER}.{'self_attn' if kind in ('q_proj', 'k_proj', 'v_proj', 'o_proj') else 'mlp'}.{kind}"
+
+
+def checkpoint(dtype: str = "F32", scale: Callable[[int], Values] | None = None) -> dict[str, Tensor]:
+    """A decoder layer as ModelOpt writes it; `scale` gives the factors of so many channels."""
+    random = numpy.random.default_rng(3)
+    made: dict[str, Tensor] = {"lm_head.weight": encode(random.normal(size=(10, HIDDEN)), dtype)}
+    for norm in ("input_layernorm", "post_attention_layernorm"):
+        made[f"{LAYER}.{norm}.weight"] = encode(random.normal(size=HIDDEN), dtype)
+    factors: dict[int, Values] = {}
+    for kind, size in INPUTS.items():
+        if kind in ("q_proj", "o_proj", "gate_proj", "down_proj"):
+            # Shared in a group of query heads, and within q/k/v and gate/up.
+            count = KV * SIZE if kind == "o_proj" else size
+            one = scale(count) if scale else 2.0 ** random.integers(-6, 6, count)
+            factors[size] = numpy.repeat(one.reshape(KV, SIZE), HEADS // KV, 0).ravel() if kind == "o_proj" else one
+        weight = random.integers(-127, 128, (OUTPUTS[kind], size)).astype("i1")
+        made[f"{layer(kind)}.weight"] = Tensor("I8", weight.shape, weight.tobytes())
+        made[f"{layer(kind)}.weight_scale"] = encode(random.uniform(0.01, 0.1, OUTPUTS[kind]), "F32")
+        made[f"{layer(kind)}.input_scale"] = Tensor("F32", (), numpy.float32(0.02).tobytes())
+        made[f"{layer(kind)}.pre_quant_scale"] = encode(factors[size], dtype)
+        if kind in ("v_proj", "up_proj"):
+            made[f"{layer(kind)}.bias"] = encode(random.normal(size=OUTPUTS[kind]), dtype)
+    return made
+
+
+def run(tensors: dict[str, Tensor], smooth: bool) -> dict[str, Values]:
+    """The layer in fp32: what each linear layer gets after its smoothing, from a fixed hidden state."""
+    value = {name: tensor.values().astype(numpy.float32) for name, tensor in tensors.items()}
+
+    def project(kind: str, x: Values) -> Values:
+        name = layer(kind)
+        x = x * value[f"{name}.pre_quant_scale"] if smooth else x
+        seen[kind] = x
+        quantized = (x / value[f"{name}.input_scale"]).round().clip(-128, 127)
+        accumulated = quantized.astype(numpy.float64) @ value[f"{name}.weight"].T.astype(numpy.float64)
+        scales = value[f"{name}.input_scale"] * value[f"{name}.weight_scale"]
+        bias = value.get(f"{name}.bias", numpy.float32(0))
+        return (accumulated.astype(numpy.float32) * scales).astype(numpy.float32) + bias
+
+    seen: dict[str, Values] = {}
+    hidden = numpy.random.default_rng(5).normal(size=HIDDEN).astype(numpy.float32)
+    normal = hidden * value[f"{LAYER}.input_layernorm.weight"]
+    project("q_proj", normal), project("k_proj", normal)
+    heads = project("v_proj", normal).reshape(KV, SIZE)
+    seen["out"] = project("o_proj", numpy.repeat(heads, HEADS // KV, 0).ravel())
+    normal = hidden * value[f"{LAYER}.post_attention_layernorm.weight"]
+    seen["end"] = project("down_proj", numpy.tanh(project("gate_proj", normal)) * project("up_proj", normal))
+    return seen
+
+
+def test_powers_of_two_fold_without_changing_a_bit() -> None:
+    tensors = checkpoint()
+    changed, refused, exact = fold(tensors, SHAPE, kv_quantized=False)
+    assert (refused, exact) == ((), True)
+    before, after = run(tensors, smooth=True), run({**tensors, **changed}, smooth=False)
+    assert all(numpy.array_equal(before[name], after[name]) for name in before), (before, after)
+
+
+def test_other_factors_fold_in_float32_up_to_its_rounding() -> None:
+    tensors = checkpoint(scale=lambda count: numpy.random.default_rng(1).uniform(0.1, 9, count))
+    changed, refused, exact = fold(tensors, SHAPE, kv_quantized=False)
+    assert (refused, exact) == ((), False)
+    before, after = run(tensors, smooth=True), run({**tensors, **changed}, smooth=False)
+    for name in ("q_proj", "gate_proj"):
+        numpy.testing.assert_allclose(after[name], before[name], rtol=2.0**-22)
+
+
+def test_other_factors_are_refused_in_bfloat16() -> None:
+    tensors = checkpoint("BF16", scale=lambda count: numpy.full(count, 1.375))
+    changed, refused, _ = fold(tensors, SHAPE, kv_quantized=False)
+    assert {item.layer.rpartition(".")[2] for item in refused} == set(INPUTS)
+    assert "no power of two" in refused[0].why
+    assert "BF16" in refused[0].why
+    assert not changed
+
+
+def test_powers_of_two_fold_in_bfloat16() -> None:
+    _, refused, exact = fold(checkpoint("BF16"), SHAPE, kv_quantized=False)
+    assert (refused, exact) == ((), True)
+
+
+def test_a_product_beyond_the_type_is_refused() -> None:
+    tensors = checkpoint("F16", scale=numpy.ones)
+    large = {name: encode(tensor.values() * 2.0**20, "F32") for name, tensor in tensors.items() if "pre_quant" in name}
+    _, refused, _ = fold({**tensors, **large}, SHAPE, kv_quantized=False)
+    assert any("cannot be stored in F16" in item.why for item in refused)
+
+
+def changed_tensor(kind: str, values: Values) -> dict[str, Tensor]:
+    return {f"{layer(kind)}.pre_quant_scale": encode(values, "F32")}
+
+
+@pytest.mark.parametrize(
+    ("change", "where", "why"),
+    [
+        (changed_tensor("o_proj", 2.0 ** numpy.arange(8)), "o_proj", "2 query heads share each value head"),
+        (changed_tensor("k_proj", numpy.ones(HIDDEN)), "q_proj", "k_proj reads the same norm with another"),
+        (changed_tensor("down_proj", numpy.zeros(INNER)), "down_proj", "not above 0"),
+        (changed_tensor("down_proj", numpy.full(INNER, numpy.nan)), "down_proj", "not finite"),
+        ({"model.layers.0.mlp.odd_proj.pre_quant_scale": encode(numpy.ones(2), "F32")}, "odd_proj", "nothing is known"),
+        ({"model.layers.1.mlp.down_proj.pre_quant_scale": encode(numpy.ones(2), "F32")}, "1.mlp.down", "no up_proj"),
+    ],
+)
+def test_what_cannot_be_folded_is_named(change: dict[str, Tensor], where: str, why: str) -> None:
+    _, refused, _ = fold({**checkpoint(), **change}, SHAPE, kv_quantized=False)
+    assert any(where in item.layer and why in item.why for item in refused), refused
+
+
+def test_a_reader_of_the_norm_without_smoothing_is_refused() -> None:
+    tensors = checkpoint()
+    del tensors[f"{layer('gate_proj')}.pre_quant_scale"]
+    _, refused, _ = fold(tensors, SHAPE, kv_quantized=False)
+    assert [item.why for item in refused] == ["gate_proj reads the same norm and has no pre_quant_scale"]
+
+
+def test_values_of_a_quantized_cache_stay_as_they_are() -> None:
+    _, refused, _ = fold(checkpoint(), SHAPE, kv_quantized=True)
+    assert [item.layer for item in refused] == [layer("o_proj")]
+    assert "KV cache" in refused[0].why
+
+
+def test_bfloat16_is_rounded_to_nearest_even() -> None:
+    # 1 + 2**-8 lies between 1 and 1 + 2**-7: to the even one; a little more goes up.
+    values = numpy.array([1 + 2.0**-8, 1 + 2.0**-8 + 2.0**-12, 1 + 3 * 2.0**-8, -3.5])
+    assert encode(values, "BF16").values().tolist() == [1.0, 1 + 2.0**-7, 1 + 2.0**-6, -3.5]
+
+
+CONFIG: dict[str, Any] = {
+    "model_type": "qwen2",
+    "num_attention_heads": HEADS,
+    "num_key_value_heads": KV,
+    "head_dim": SIZE,
+    "hidden_size": HIDDEN,
+    "quantization_config": {"quant_method": "modelopt", "quant_algo": "W8A8_SQ_PER_CHANNEL"},
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "checkpoint"
+    made.mkdir()
+    write_file(made / "model.safetensors", checkpoint())
+    (made / "config.json").write_text(json.dumps(CONFIG))
+    said = {"quantization": {"quant_algo": "W8A8_SQ_PER_CHANNEL", "kv_cache_quant_algo": None}}
+    (made / "hf_quant_config.json").write_text(json.dumps(said))
+    (made / "tokenizer.json").write_text("{}")
+    return made
+
+
+def test_the_folder_that_is_written(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "out"
+    assert main(["convert", str(folder), str(target), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"layers": 7, "left": 1, "exact": True}
+    assert sorted(file.name for file in target.iterdir()) == ["config.json", "model.safetensors", "tokenizer.json"]
+    said = json.loads((target / "config.json").read_text())["quantization_config"]
+    assert (said["quant_method"], said["ignore"]) == ("compressed-tensors", ["lm_head"])
+    tensors = read_file(target / "model.safetensors")
+    assert not [name for name in tensors if "pre_quant" in name]
+    assert tensors[f"{layer('q_proj')}.weight_scale"].shape == (HEADS * SIZE, 1)
+    assert tensors[f"{layer('q_proj')}.input_scale"].shape == (1,)
+    assert bytes(tensors[f"{layer('q_proj')}.weight"].data) == bytes(checkpoint()[f"{layer('q_proj')}.weight"].data)
+
+
+def test_a_refusal_writes_nothing(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_file(folder / "model.safetensors", checkpoint() | changed_tensor("o_proj", 2.0 ** numpy.arange(8)))
+    assert main(["convert", str(folder), str(tmp_path / "out")]) == 3
+    assert layer("o_proj") in capsys.readouterr().err
+    assert [item.name for item in tmp_path.iterdir()] == ["checkpoint"]
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "message"),
+    [
+        ({"model_type": "gemma2"}, 2, "gemma2 is not known to be foldable"),
+        ({"quantization_config": {"quant_algo": "FP8"}}, 2, "is quantized as FP8"),
+        ({"quantization_config": None}, 2, "is quantized as none"),
+    ],
+)
+def test_other_checkpoints_are_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any], code: int, message: str
+) -> None:
+    (folder / "hf_quant_config.json").unlink()
+    (folder / "config.json").write_text(json.dumps({**CONFIG, **change}))
+    assert main(["convert", str(folder), str(tmp_path / "out")]) == code
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("size", [0, 5, 100, 2000])
+def test_a_damaged_file_is_named(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], size: int) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:size])
+    assert main(["convert", str(folder), str(tmp_path / "out")]) == 5
+    assert "model.safetensors" in capsys.readouterr().err
+
+
+def test_a_target_that_exists_is_kept(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    assert main(["convert", str(folder), str(tmp_path / "out")]) == 6

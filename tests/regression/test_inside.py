@@ -1,0 +1,130 @@
+"""What the scripts in the upstreams' environments rest on, held against upstream's own code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import numpy
+import pytest
+
+from regression.inside.pictures import SIDE, draw, scenes
+from regression.stages.bench import INSIDE
+
+CHECKS = """
+import json, sys
+import numpy, torch
+from PIL import Image
+import fake_quant, lesson, outliers, pictures, shapes_model, train
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+torch.use_deterministic_algorithms(True)
+known, held = pictures.scenes()
+tokens = shapes_model.tokenizer([scene.caption for scene in known])
+said = {}
+
+def made():
+    model = train.build(tokens, 0)
+    train.train(model, lesson.Teacher(tokens, 1), known, 20, "cpu")
+    return model
+
+one, other = made(), made()
+said["the same twice"] = all(bool((a == b).all()) for a, b in zip(one.parameters(), other.parameters()))
+
+teacher = lesson.Teacher(tokens, 2)
+shown = [pictures.draw(scene, teacher.random) for scene in known[:3]]
+processor = Qwen2VLImageProcessorPil(**shapes_model.processor_settings())
+upstream = processor(images=[Image.fromarray(pixels) for pixels in shown], return_tensors="pt")
+said["patches"] = (upstream["pixel_values"] - lesson.patches(shown)).abs().max().item()
+
+batch = teacher.batch(known[:5], True)
+row = (batch["input_ids"] == teacher.image).int()
+positions = one.model.get_rope_index(batch["input_ids"], mm_token_type_ids=row, image_grid_thw=batch["image_grid_thw"])
+said["positions"] = bool((positions[0] == batch["position_ids"]).all())
+
+@torch.no_grad()
+def logits():
+    return one(**{name: value for name, value in batch.items() if name != "labels"}).logits
+
+def calibrate():
+    logits()
+
+before = logits()
+def cost(smooth):
+    with fake_quant.int8(one, calibrate, smooth):
+        return (logits() - before).abs().mean().item()
+
+plain, smooth = cost(False), cost(True)
+outliers.insert(one, 0)
+said["outliers change nothing"] = bool((logits() == before).all())
+said["plain int8 costs"] = [plain, cost(False)]
+said["SmoothQuant costs"] = [smooth, cost(True)]
+said["undone"] = bool((logits() == before).all())
+print(json.dumps(said))
+"""
+
+
+@pytest.fixture(scope="module")
+def said() -> dict[str, Any]:
+    python = os.environ.get("PATCHSET_QUANTIZE_PYTHON")
+    if python is None:
+        pytest.skip("PATCHSET_QUANTIZE_PYTHON names no interpreter; `nox -s tests` makes one")
+    env = {**os.environ, "PYTHONPATH": str(INSIDE), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([python, "-c", CHECKS], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.slow
+def test_training_gives_the_same_weights_twice(said: dict[str, Any]) -> None:
+    assert said["the same twice"]
+
+
+@pytest.mark.slow
+def test_patches_and_positions_are_upstreams(said: dict[str, Any]) -> None:
+    assert said["patches"] == 0
+    assert said["positions"]
+
+
+@pytest.mark.slow
+def test_outliers_change_no_logit_and_cost_plain_int8_alone(said: dict[str, Any]) -> None:
+    assert said["outliers change nothing"]
+    assert said["undone"]
+    (plain, hurt), (smooth, kept) = said["plain int8 costs"], said["SmoothQuant costs"]
+    assert hurt > 5 * plain
+    assert kept == pytest.approx(smooth, rel=0.2)
+
+
+def test_held_out_scenes_are_not_trained_on() -> None:
+    known, held = scenes()
+    captions = {scene.caption for scene in known}
+    assert len(captions) == len(known)
+    assert not captions & {scene.caption for scene in held}
+    assert 0.15 < len(held) / (len(known) + len(held)) < 0.25
+
+
+def test_a_caption_turned_round_says_the_same() -> None:
+    known, _ = scenes()
+    scene = next(scene for scene in known if scene.relation == "above")
+    assert scene.caption == f"{scene.first} above {scene.second}"
+    assert scene.turned == f"{scene.second} below {scene.first}"
+
+
+def test_pictures_are_the_same_for_a_seed_and_show_their_colours() -> None:
+    known, _ = scenes()
+    for scene in known[::97]:
+        one, other = (draw(scene, numpy.random.default_rng(4)) for _ in range(2))
+        assert one.shape == (SIDE, SIDE, 3)
+        assert numpy.array_equal(one, other)
+        assert not numpy.array_equal(one, draw(scene, numpy.random.default_rng(5)))
+
+
+def test_the_scripts_import_nothing_of_this_package() -> None:
+    """They run where it is not installed."""
+    for file in INSIDE.glob("*.py"):
+        assert "regression." not in file.read_text(), file
+    assert "regression" in sys.modules

@@ -1,0 +1,152 @@
+"""Scenario files: those of the project, and what is said of bad ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from patchset.errors import PatchsetError, SeriesError, UsageError
+from patchset.model.project import load
+from patchset.workflow.apply import read_series
+from regression.figures.verdict import Check, Verdict
+from regression.model.folder import controlled, read_folder
+from regression.model.result import Ran, ScenarioResult
+from regression.model.scenario import Edit, Planted
+from regression.stages.session import judge_defect
+
+ROOT = Path(__file__).parents[2]
+GOOD = """\
+title = "A title"
+format = "int8_sq"
+dtype = "float32"
+
+[[side]]
+name = "released"
+vllm = "unpatched"
+outcome = "refused"
+message = "no"
+
+[[side]]
+name = "patched"
+vllm = "patched"
+
+[[distance]]
+side = "patched"
+reference = "fake-quant"
+kl-max = 1e-3
+"""
+
+
+def read(tmp_path: Path, text: str, defect: str | None = None) -> list[str]:
+    (tmp_path / "one.toml").write_text(text)
+    if defect is not None:
+        (tmp_path / "defects").mkdir()
+        (tmp_path / "defects/planted.toml").write_text(defect)
+    with pytest.raises(SeriesError) as caught:
+        read_folder(tmp_path)
+    return [detail.replace(str(tmp_path), "") for detail in caught.value.details]
+
+
+def test_the_projects_own_scenarios() -> None:
+    scenarios, defects = read_folder(ROOT / "tests/e2e")
+    assert {"int8-smoothquant", "fp8-kv", "http-server", "converted"} <= {item.name for item in scenarios}
+    assert len(defects) >= 5
+    assert all(item.title for item in (*scenarios, *defects))
+
+
+def test_negative_controls_leave_out_patches_that_there_are() -> None:
+    scenarios, _ = read_folder(ROOT / "tests/e2e")
+    project = load(ROOT)
+    patches: set[str] = set()
+    for spec in ("vllm", "modelopt"):
+        ((component, base),) = project.select((spec,))
+        patches |= {patch.name for patch in read_series(component, base).patches}
+    left_out = controlled(scenarios)
+    assert len(left_out) >= 4
+    assert left_out <= patches
+
+
+def test_a_good_scenario(tmp_path: Path) -> None:
+    (tmp_path / "one.toml").write_text(GOOD)
+    ((made,), ()) = read_folder(tmp_path)
+    assert (made.name, made.kv, made.device, made.timeout, made.task_loss) == ("one", "auto", "cpu", 600, None)
+    assert [(side.name, side.outcome) for side in made.sides] == [("released", "refused"), ("patched", "served")]
+    assert made.distances[0].kl_mean == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place", "message"),
+    [
+        ('format = "int8_sq"', 'format = "int8"', "2:1", "must be one of none, int8_sq, fp8"),
+        ('format = "int8_sq"', 'format = "int8_qs"', "2:1", "did you mean 'int8_sq'?"),
+        ('dtype = "float32"\n', "", "", "has no key dtype"),
+        ('dtype = "float32"', 'dtype = "float32"\nspeed = 3', "4:1", "unknown key speed"),
+        ('name = "patched"', 'nam = "patched"', "12:1", "unknown key side.nam"),
+        ('name = "patched"', 'name = "released"', "", "two sides are called 'released'"),
+        ('message = "no"', "", "8:1", "needs `message`"),
+        ('side = "patched"', 'side = "released"', "16:1", "no side that is served is called 'released'"),
+        ("kl-max = 1e-3", "kl-max = -1", "18:1", "distance.kl-max must be a number, 0 or more"),
+        ("kl-max = 1e-3", "kl-max = nan", "18:1", "must be a number"),
+        ('outcome = "refused"', 'without = "x"', "8:1", "has no patch to leave out"),
+        ('vllm = "patched"', 'vllm = "patched"\nhttp = "yes"', "14:1", "side.http must be true or false"),
+        ('title = "A title"', 'title = "A', "1:", "not valid TOML"),
+        ('title = "A title"', 'title = "A"\nneeds = ["amx", "gpu"]', "2:1", "not 'gpu'"),
+    ],
+)
+def test_a_breach_is_underlined_at_its_place(tmp_path: Path, old: str, new: str, place: str, message: str) -> None:
+    assert old in GOOD
+    details = read(tmp_path, GOOD.replace(old, new, 1) if old != 'vllm = "patched"' else GOOD.replace(old, new))
+    found = [detail for detail in details if message in detail]
+    assert found, details
+    assert found[0].startswith(f"/one.toml:{place}")
+    assert not place or "^" in found[0]
+
+
+def test_all_breaches_are_named_at_once(tmp_path: Path) -> None:
+    bad = GOOD.replace('"int8_sq"', '"int9"').replace('"float32"', "3").replace('reference = "fake-quant"', "")
+    assert len(read(tmp_path, bad)) == 3
+
+
+@pytest.mark.parametrize(
+    ("defect", "message"),
+    [
+        ('title = "t"\nscenario = "one"\n', "plants nothing"),
+        ('title = "t"\nscenario = "two"\nvision = true\n', "there is no scenario 'two'"),
+        ('title = "t"\nscenario = "one"\n[[edit]]\nfile = "a"\nold = "b"\n', "has no key edit.new"),
+    ],
+)
+def test_a_bad_defect_is_named(tmp_path: Path, defect: str, message: str) -> None:
+    assert message in "\n".join(read(tmp_path, GOOD, defect))
+
+
+def planted(*, edits: bool) -> Planted:
+    return Planted(Path("x.toml"), "x", "t", "one", (Edit("a", "b", "c"),) if edits else (), not edits)
+
+
+def inner(verdict: Verdict, outcome: str) -> ScenarioResult:
+    return ScenarioResult("one", "t", "why", (Check("KL", verdict, "3"),), sides=(Ran("patched", "patched", outcome),))
+
+
+@pytest.mark.parametrize(
+    ("edits", "verdict", "outcome", "wanted"),
+    [
+        (True, Verdict.REGRESSION, "served", Verdict.PASS),
+        (True, Verdict.PASS, "served", Verdict.REGRESSION),
+        (True, Verdict.REGRESSION, "refused", Verdict.REGRESSION),
+        (False, Verdict.REGRESSION, "refused", Verdict.PASS),
+        (True, Verdict.NOT_RUN, "served", Verdict.NOT_RUN),
+    ],
+)
+def test_a_planted_defect_has_to_be_seen(edits: bool, verdict: Verdict, outcome: str, wanted: Verdict) -> None:
+    found = judge_defect(planted(edits=edits), inner(verdict, outcome))
+    assert (found.name, found.verdict) == ("defect-x", wanted)
+
+
+def test_names_that_there_are_not(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds no scenario"):
+        read_folder(tmp_path)
+    (tmp_path / "one.toml").write_text(GOOD)
+    with pytest.raises(PatchsetError) as caught:
+        read_folder(tmp_path, ["on"])
+    assert "did you mean one?" in caught.value.remedy

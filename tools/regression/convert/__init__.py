@@ -1,0 +1,1 @@
+"""From ModelOpt's INT8 SmoothQuant to compressed-tensors, with the smoothing folded away."""

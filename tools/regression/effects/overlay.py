@@ -1,0 +1,117 @@
+"""An installed package with a series' changes, beside the one that is installed: nothing there is touched.
+
+The series is applied to the very files of the environment, by the rule that holds everywhere: a patch is taken only
+where each blob that it touches is the one that it was made against. So it is proved on the way that the
+environment holds the base.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from patchset.engine.apply import apply, combined, read_paths
+from patchset.errors import PatchConflict, UsageError
+from patchset.model.finding import refuse
+from patchset.model.series import Series
+from patchset.store.objects import Entry, blob_id
+from regression.model.scenario import Edit
+
+_FILE = 0o100644
+Changed = tuple[tuple[str, ...], dict[str, bytes | None]]
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """A folder for PYTHONPATH. `blobs` maps each changed file to its new blob id, None where it went."""
+
+    folder: Path
+    patches: tuple[str, ...]
+    blobs: Mapping[str, str | None]
+
+
+def changed(site: Path, package: str, series: Series, without: str | None) -> Changed:
+    """Return the patches that reach the package, and the new contents of the files that they change (None: gone).
+
+    `site` is the environment's folder of packages; `without` names a patch that is left out. With it go the later
+    ones that are built upon it: they no longer apply.
+
+    Raises:
+        SeriesError, PatchConflict: the series is broken, or the environment does not hold its base.
+        UsageError: there is no patch of the name `without`.
+    """
+    refuse(series.findings, series.title)
+    names = [patch.name for patch in series.patches]
+    if without is not None and without not in names:
+        raise UsageError(f"{series.title} has no patch {without!r}", remedy=f"its patches: {', '.join(names)}")
+    patches = list(series.patches)
+    contents: dict[str, bytes] = {}
+    entries: dict[str, Entry] = {}
+    # Wheels and installers drop the executable bit: it is taken to be what the first patch to the file says.
+    modes = {change.old_path: change.old_mode for patch in reversed(patches) for change in patch.changes}
+    for path in read_paths(patches):
+        file = site / path
+        if path.startswith(f"{package}/") and file.is_file():
+            data = file.read_bytes()
+            entries[path] = Entry(modes.get(path) or _FILE, blob_id(data))
+            contents[entries[path].oid] = data
+    attempt = partial(apply, entries=entries, read=contents.__getitem__, covers=(f"{package}/*",), label=series.title)
+    if without is None:
+        applied = attempt(patches)
+    else:
+        # A later patch to the same file no longer meets the blob that it names: it is placed by its context.
+        at = names.index(without)
+        kept, applied = patches[:at], attempt(patches[:at])
+        for patch in patches[at + 1 :]:
+            with suppress(PatchConflict):
+                applied = attempt([*kept, patch], recorded=False)
+                kept.append(patch)
+    files = {path: file.data if file is not None else None for path, file in combined(applied).items()}
+    return tuple(item.patch.name for item in applied if item.placement != "outside"), files
+
+
+def build(
+    folder: Path, site: Path, package: str, series: Series, without: str | None = None, edits: Sequence[Edit] = ()
+) -> Overlay:
+    """Make the overlay in `folder`, which is replaced; `edits` plant defects on top of the series.
+
+    Raises:
+        SeriesError, PatchConflict: see `changed`.
+        UsageError: an edit's text does not stand exactly once in its file.
+    """
+    patches, files = changed(site, package, series, without)
+    for edit in edits:
+        before = files[edit.file] if edit.file in files else _read(site / edit.file)
+        before = before or b""
+        if before.count(edit.old.encode()) != 1:
+            raise UsageError(f"the text to replace does not stand exactly once in {edit.file}", details=(edit.old,))
+        files[edit.file] = before.replace(edit.old.encode(), edit.new.encode())
+    shutil.rmtree(folder, ignore_errors=True)
+    _mirror(site / package, folder / package)
+    for path, data in files.items():
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        if data is not None:
+            target.write_bytes(data)
+    blobs = {path: blob_id(data) if data is not None else None for path, data in sorted(files.items())}
+    return Overlay(folder, patches, blobs)
+
+
+def _read(file: Path) -> bytes | None:
+    return file.read_bytes() if file.is_file() else None
+
+
+def _mirror(source: Path, target: Path) -> None:
+    """Make a tree of symbolic links, so that compiled parts are not copied."""
+    for folder, names, files in os.walk(source):
+        names[:] = [name for name in names if name != "__pycache__"]
+        here = target / Path(folder).relative_to(source)
+        here.mkdir(parents=True)
+        for name in files:
+            (here / name).symlink_to(Path(folder) / name)

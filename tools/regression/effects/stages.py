@@ -1,0 +1,90 @@
+"""Finished work is kept under a name made of everything that it depends on, so that a second run goes on."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from patchset.errors import EnvironmentProblem
+
+ANSWER = "answer.json"
+
+
+def default_folder() -> Path:
+    """Return where stages are kept, unless `REGRESSION_CACHE` says otherwise."""
+    named = os.environ.get("REGRESSION_CACHE")
+    return Path(named) if named else Path(platformdirs.user_cache_dir("patchset")) / "regression"
+
+
+def digest(*paths: Path) -> str:
+    """Return the sha256 of files, and of all files below folders, with their names."""
+    made = hashlib.sha256()
+    for path in paths:
+        files = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
+        for file in files:
+            if "__pycache__" in file.parts:
+                continue
+            with file.open("rb") as stream:
+                content = hashlib.file_digest(stream, "sha256").hexdigest()
+            made.update(f"{file.relative_to(path.parent)}\0{content}\n".encode())
+    return made.hexdigest()
+
+
+class Stages:
+    """A folder of finished stages; each holds what its work wrote, and the answer in `answer.json`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, name: str, inputs: Mapping[str, object]) -> Path:
+        """Return the folder of the stage `name` with these inputs, finished or not."""
+        key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
+        return self.folder / f"{name}-{key}"
+
+    def run(self, name: str, inputs: Mapping[str, object], work: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+        """Return the answer of a stage; `work` makes it, in the folder that it is given, if it is not there.
+
+        Raises:
+            EnvironmentProblem: the disk is full.
+
+        An error of `work` leaves the folder as it is for a look at its logs; the next run starts it anew.
+        """
+        folder = self.path(name, inputs)
+        answer = folder / ANSWER
+        if answer.is_file():
+            found: dict[str, Any] = json.loads(answer.read_text())
+            return found
+        try:
+            return self._make(folder, inputs, work)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            remedy = "free some, and run again: finished steps are kept"
+            raise EnvironmentProblem(f"{self.folder}: no space left on the disk", remedy=remedy) from None
+
+    def _make(
+        self, folder: Path, inputs: Mapping[str, object], work: Callable[[Path], dict[str, Any]]
+    ) -> dict[str, Any]:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        (folder / "inputs.json").write_text(json.dumps(inputs, indent=1, sort_keys=True) + "\n")
+        made = work(folder)
+        answer = folder / ANSWER
+        temporary = answer.with_suffix(".tmp")
+        temporary.write_text(json.dumps(made, indent=1) + "\n")
+        temporary.replace(answer)
+        return made
+
+    def forget(self, *names: str) -> None:
+        """Remove all finished stages of these names."""
+        for name in names:
+            for folder in self.folder.glob(f"{name}-*"):
+                shutil.rmtree(folder)

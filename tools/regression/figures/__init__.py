@@ -1,0 +1,1 @@
+"""Figures of fidelity and of tasks: pure functions on arrays and counts."""

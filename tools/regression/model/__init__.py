@@ -1,0 +1,1 @@
+"""Scenarios and results: frozen values, parsed at the border."""

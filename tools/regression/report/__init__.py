@@ -1,0 +1,1 @@
+"""Reports: JSON, Markdown and HTML from one schema, and what differs between two of them."""

@@ -1,0 +1,117 @@
+"""A session's JSON as Markdown and as HTML; both say what the JSON says, and nothing else."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from regression.report.plots import Bar, linear, logarithmic
+
+Report = dict[str, Any]
+
+_LABELS = {"first token": "time to first token", "per token": "time per token", "throughput": "throughput"}
+
+
+def markdown(report: Report, difference: list[str] | None = None) -> str:
+    """Return the report as Markdown."""
+    return _environment(html=False).get_template("report.md.j2").render(**_context(report, difference))
+
+
+def html(report: Report, difference: list[str] | None = None) -> str:
+    """Return the report as one HTML file, with its plots and pictures in it."""
+    return (
+        _environment(html=True)
+        .get_template("report.html.j2")
+        .render(**_context(report, difference), plots={item["name"]: _plots(item) for item in report["scenarios"]})
+    )
+
+
+def _environment(*, html: bool) -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        # Markdown is no markup that a browser runs; the cells escape what would break a table.
+        autoescape=html,  # noqa: S701
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters |= {"figure": _figure, "size": _size, "spread": spread, "cell": _cell, "kernels": kernels}
+    return made
+
+
+def _context(report: Report, difference: list[str] | None) -> dict[str, Any]:
+    counts: dict[str, int] = {}
+    for item in report["scenarios"]:
+        counts[item["verdict"]] = counts.get(item["verdict"], 0) + 1
+    return {"report": report, "counts": counts, "labels": _LABELS, "difference": difference}
+
+
+def spread(values: list[float], unit: str = "s") -> str:
+    """Return the median and the range of repeated measurements."""
+    middle = statistics.median(values)
+    if unit == "s":
+        return f"{middle * 1e3:.1f} ms ({min(values) * 1e3:.1f} to {max(values) * 1e3:.1f})"
+    return f"{middle:.0f} {unit} ({min(values):.0f} to {max(values):.0f})"
+
+
+def kernels(contract: dict[str, Any]) -> list[tuple[str, int]]:
+    """Return each method and kernel that vLLM chose, with the number of layers that have it."""
+    counts: dict[str, int] = {}
+    for kind in contract.get("layers", {}).values():
+        counts[kind] = counts.get(kind, 0) + 1
+    return sorted(counts.items())
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
+def _size(value: int | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value / 2**30:.2f} GiB" if value >= 2**28 else f"{value / 2**20:.1f} MiB"
+
+
+def _cell(text: object) -> str:
+    return str(text).replace("|", "\\|").replace("\n", " ")
+
+
+def _plots(item: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the plots of a scenario that it has figures for."""
+    found = []
+    if item["fidelity"]:
+        rows = [
+            Bar(
+                f"{one['side']} / {one['reference']}",
+                one["kl_max"],
+                note=f"{one['kl_max']:.2g}, mean {one['kl_mean']:.2g}",
+            )
+            for one in item["fidelity"]
+        ]
+        found.append(("Largest divergence of a token, nats (side / reference)", logarithmic("divergence", rows)))
+    if item["tasks"]:
+        first = item["tasks"][0]
+        rows = [Bar("unquantized", first["reference_right"] / first["n"])]
+        rows += [Bar(one["side"], one["right"] / one["n"], one["low"], one["high"]) for one in item["tasks"]]
+        found.append(("Share of right answers, with 95 % intervals", linear("right answers", rows, top=1.0)))
+    timed = [side for side in item["sides"] if side["timings"]]
+    for key, label in _LABELS.items():
+        factor, unit = (1.0, "") if key == "throughput" else (1e3, " ms")
+        rows = [
+            Bar(
+                side["side"],
+                statistics.median(side["timings"][key]) * factor,
+                min(side["timings"][key]) * factor,
+                max(side["timings"][key]) * factor,
+            )
+            for side in timed
+        ]
+        if rows:
+            found.append(
+                (f"{label.capitalize()}{', tokens/s' if key == 'throughput' else ''}", linear(label, rows, unit=unit))
+            )
+    return found

@@ -1,0 +1,118 @@
+"""A session: all scenarios, one after the other, and what they ran on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from patchset.model.project import load
+from patchset.model.series import Series
+from patchset.store.git import Git
+from patchset.workflow.apply import read_series
+from patchset.worktree.location import superproject_gitdir
+from regression.figures.verdict import Verdict, holds
+from regression.model.folder import controlled, read_folder
+from regression.model.result import ScenarioResult, Session
+from regression.model.scenario import Planted, Scenario
+from regression.stages.bench import Bench
+from regression.stages.kit import Kit
+from regression.stages.scenario import Defect, run_scenario
+
+
+def run_session(
+    root: Path,
+    bench: Bench,
+    kit: Kit,
+    scenarios: tuple[Scenario, ...],
+    defects: tuple[Planted, ...],
+    done: Callable[[ScenarioResult], None],
+) -> Session:
+    """Run scenarios, then the planted defects; `done` is told of each result.
+
+    Raises:
+        UsageError: a scenario names a component or base that there is not.
+        PatchsetError: the session cannot go on.
+    """
+    project = load(root)
+
+    def series(spec: str) -> Series:
+        ((component, base),) = project.select((spec,))
+        return read_series(component, base)
+
+    found = []
+    used: dict[str, Series] = {}
+    for scenario in scenarios:
+        pair = series(scenario.modelopt), series(scenario.vllm)
+        used |= {item.title: item for item in pair}
+        found.append(run_scenario(bench, kit, scenario, *pair))
+        done(found[-1])
+    known = {item.name: item for item in scenarios} | _all(scenarios, defects)
+    for planted in defects:
+        scenario = _where_it_shows(known[planted.scenario])
+        pair = series(scenario.modelopt), series(scenario.vllm)
+        used |= {item.title: item for item in pair}
+        inner = run_scenario(bench, kit, scenario, *pair, Defect(planted.edits, planted.vision))
+        found.append(judge_defect(planted, inner))
+        done(found[-1])
+    every, _ = read_folder(scenarios[0].file.parent) if scenarios else ((), ())
+    return Session(identity(root, bench, kit, used, controlled(every)), tuple(found))
+
+
+def _all(scenarios: tuple[Scenario, ...], defects: tuple[Planted, ...]) -> dict[str, Scenario]:
+    """The scenarios of the defects, which may not be among those that were asked for."""
+    if not defects or all(item.scenario in {one.name for one in scenarios} for item in defects):
+        return {}
+    every, _ = read_folder(defects[0].file.parents[1])
+    return {item.name: item for item in every}
+
+
+def _where_it_shows(scenario: Scenario) -> Scenario:
+    """The part of a scenario that a defect of the series can change: what the series serves, by its own figures."""
+    sides = tuple(side for side in scenario.sides if side.vllm == "patched" and side.outcome == "served")
+    names = {"fake-quant", *(side.name for side in sides)}
+    distances = tuple(item for item in scenario.distances if {item.side, item.reference} <= names)
+    return replace(scenario, timings=False, task_loss=None, sides=sides, distances=distances)
+
+
+def judge_defect(planted: Planted, inner: ScenarioResult) -> ScenarioResult:
+    """The verdict on the instrument: a planted defect has to turn the scenario's verdict to regression."""
+    seen = [check for check in inner.checks if check.verdict is Verdict.REGRESSION]
+    if planted.edits and any(side.outcome == "refused" for side in inner.sides):
+        # An edit that does not even run plants nothing: figures have to see it.
+        seen = []
+    what = "; ".join(f"{check.name}: {check.found}" for check in seen) or f"{inner.verdict.value}: {inner.reason}"
+    if inner.verdict is Verdict.NOT_RUN:
+        checks = inner.checks
+    else:
+        checks = (holds("the defect is seen", bool(seen), what, "a regression"),)
+    return replace(inner, name=f"defect-{planted.name}", title=f"Planted: {planted.title}", checks=checks, reason=what)
+
+
+def identity(root: Path, bench: Bench, kit: Kit, used: Mapping[str, Series], controls: set[str]) -> dict[str, Any]:
+    """Return what a report is about: our commit, the series, the environments, the model, the machine.
+
+    Of each series it says which patches no scenario leaves out.
+    """
+    return {
+        "commit": _commit(root),
+        "series": {
+            title: {
+                "sha256": series.digest,
+                "patches": [patch.name for patch in series.patches],
+                "without control": [patch.name for patch in series.patches if patch.name not in controls],
+                "commit": series.base.commit,
+                "wheels": {wheel.filename: wheel.sha256 for wheel in series.base.wheels},
+            }
+            for title, series in sorted(used.items())
+        },
+        "environments": {"quantize": bench.quantize.versions, "serve": bench.serve.versions},
+        "model": {"sha256": kit.digest, "card": kit.card},
+        "hardware": asdict(bench.hardware),
+    }
+
+
+def _commit(root: Path) -> str | None:
+    gitdir = superproject_gitdir(root)
+    return Git(gitdir).resolve("HEAD") if gitdir is not None else None
