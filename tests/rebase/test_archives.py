@@ -107,6 +107,25 @@ def test_a_release_from_the_index_is_recorded_by_hash(project: tuple[Path, Index
     assert applied["tree"] == report["patched_tree"]
 
 
+def test_what_is_outside_and_for_older_releases_is_commented_out(project: tuple[Path, Index], run: Run) -> None:
+    root, _ = project
+    patch = root / "patches/foo/1.0/docs.patch"
+    patch.write_text(patch.read_text().replace("Applies-To: [1.0, )", "Applies-To: [1.0, 1.1)"))
+    assert run("--root", root, "record", "foo").code == 0
+    report = call(run, root, "rebase", "foo", "1.1")
+    (docs,) = (item for item in report["patches"] if item["name"] == "docs")
+    assert docs["fate"] == "outside"
+    assert "commented out" in docs["detail"]
+    lines = (root / "patches/foo/1.1/series").read_text().splitlines()
+    assert lines[0] == "code.patch"
+    assert lines[1].startswith("# docs.patch: ")
+    assert (root / "patches/foo/1.1/docs.patch").read_bytes() == patch.read_bytes()
+    assert "commented out" in (root / "patches/foo/1.1/CHANGELOG.md").read_text()
+    assert "Applies-To" not in run("--root", root, "lint").out
+    (applied,) = call(run, root, "apply", "foo@1.1")
+    assert applied["disabled"] == ["docs.patch"]
+
+
 def test_the_matrix_finds_new_releases_and_remembers_them(
     project: tuple[Path, Index], run: Run, upstream: Upstream
 ) -> None:

@@ -180,7 +180,7 @@ def _run(job: Job, waiting: str | None = None) -> Report:
             return report
         tree = done[-1].after if done else onto
         fates, files = made.all(results), made.files(results)
-    new = _write(job, ours, tree, fates, files)
+    new = _write(job, ours, tree, fates, files, made.parked)
     clean(job.project.root, job.location)
     report = _report(job, ours, stack, onto, fates, None)
     return replace(report, patched_tree=new, folder=str(base.folder.relative_to(job.project.root)))
@@ -265,7 +265,14 @@ def _take_resolution(job: Job, name: str) -> None:
         job.resolutions.record(git, stopped.merged, tree)
 
 
-def _write(job: Job, ours: Acquired, tree: str, fates: tuple[PatchFate, ...], files: list[tuple[Entry, bytes]]) -> str:
+def _write(
+    job: Job,
+    ours: Acquired,
+    tree: str,
+    fates: tuple[PatchFate, ...],
+    files: list[tuple[Entry, bytes]],
+    parked: frozenset[str],
+) -> str:
     """Prove the new series by computing it, and let its folder appear; returns the patched tree."""
     base, old = job.base, job.series
     series = replace(
@@ -289,8 +296,9 @@ def _write(job: Job, ours: Acquired, tree: str, fates: tuple[PatchFate, ...], fi
     else:
         base = replace(base, tree=onto, patched_tree=tree)
     contents: dict[str, bytes] = {"base.toml": newbase.write_toml(base, old.base).encode()}
-    contents["series"] = series_text(old, files).encode()
-    contents |= {name: (old.folder / name).read_bytes() for name in old.disabled}
+    contents["series"] = series_text(old, files, parked).encode()
+    carried = [*old.disabled, *(entry.name for entry in old.entries if entry.patch_name in parked)]
+    contents |= {name: (old.folder / name).read_bytes() for name in carried}
     contents |= {entry.name: data for entry, data in files}
     lines = [line_of(item) for item in fates]
     lines += [f"{name}: commented out in `series`, and carried over as it is" for name in old.disabled]

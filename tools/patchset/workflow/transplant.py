@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from patchset.engine import export, fate
@@ -144,6 +144,7 @@ class Transplant:
                 found.append(results[name][0])
             elif self._is_outside(name):
                 detail = f"not looked at: the archive has none of {', '.join(self._stack.outside[name])}"
+                detail += "; commented out, as Applies-To leaves this release out" if name in self.parked else ""
                 found.append(PatchFate(name, "outside", detail))
             else:
                 break
@@ -152,10 +153,22 @@ class Transplant:
     def _is_outside(self, name: str) -> bool:
         return name in self._stack.outside and all(step.name != name for step in self._stack.steps)
 
+    @cached_property
+    def parked(self) -> frozenset[str]:
+        """The patches that nobody could look at, and that are not for the new release by their own word."""
+        release = self._job.base.name
+        return frozenset(
+            name
+            for name, patch in self._patches.items()
+            if release and self._is_outside(name) and export.widened(patch.data, release)[1] is not None
+        )
+
     def files(self, results: Mapping[str, tuple[PatchFate, bytes | None]]) -> list[tuple[Entry, bytes]]:
-        """Return the entries of the new series with their files."""
+        """Return the entries of the new series with their files; `parked` ones are not among them."""
         made = []
         for entry, data in zip(self._job.series.entries, self._job.series.files, strict=True):
+            if entry.patch_name in self.parked:
+                continue
             new = results[entry.patch_name][1] if entry.patch_name in results else data
             if new is not None:
                 # What git writes has one leading component, whatever the old patch had.
@@ -180,8 +193,11 @@ def line_of(item: PatchFate) -> str:
     return "; ".join(parts)
 
 
-def series_text(old: Series, files: list[tuple[Entry, bytes]]) -> str:
-    """Return the `series` file for the new base: the old one's lines and comments, less what was dropped."""
+def series_text(old: Series, files: list[tuple[Entry, bytes]], parked: frozenset[str]) -> str:
+    """Return the `series` file for the new base: the old one's lines and comments, less what was dropped.
+
+    Patches named in `parked` become comments.
+    """
     lines = (old.folder / "series").read_text("utf-8").split("\n")
     kept = {entry.line: entry for entry, _ in files}
     out = []
@@ -191,4 +207,6 @@ def series_text(old: Series, files: list[tuple[Entry, bytes]]) -> str:
             out.append(line)
         elif number in kept:
             out.append(line if kept[number].strip == known.strip else known.name)
+        elif known.patch_name in parked:
+            out.append(f"# {known.name}: outside the archive, and not for this release by its Applies-To")
     return "\n".join(out)
