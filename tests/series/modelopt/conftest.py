@@ -14,7 +14,7 @@ import pytest
 
 from ..conftest import Trees, Which
 
-SPECS = ("modelopt@0.46.0", "modelopt@0.40.0")
+SPECS = ("modelopt@0.46.0", "modelopt@0.47.0", "modelopt@0.40.0")
 # What is exported with the unpatched tree shows what is wrong with it; the rest is there to be checked.
 EXPORTS = {
     "base": "int8_qwen2_5_vl,weight_only",

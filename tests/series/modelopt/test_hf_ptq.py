@@ -53,8 +53,9 @@ def git_trees(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Trees
     @cache
     def make(spec: str) -> Trees:
         ((component, base),) = load(ROOT).select((spec,))
-        assert base.commit is not None
         assert component.url is not None
+        if base.commit is None:
+            pytest.skip(f"the script is in the git tree only, and base.toml records no commit of {spec}")
         why_not = submodule.answers(component.url)
         if why_not is not None:
             pytest.skip(f"the script is in the git tree only, and {component.url} does not answer: {why_not}")
