@@ -20,7 +20,7 @@ from patchset.wheels import preflight
 from patchset.wheels.overlay import Graft, overlay, wheel_name
 
 # The last lines of a log that say why a build failed.
-_TAIL = 15
+_TAIL = 30
 
 
 @dataclass(frozen=True)
