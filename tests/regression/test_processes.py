@@ -192,6 +192,11 @@ def test_a_digest_tells_names_and_contents_apart(tmp_path: Path) -> None:
     assert len(seen) == 3
 
 
+def _as_from_a_terminal() -> None:
+    """Whoever is started in the background of a script inherits that SIGINT is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_killed_command_leaves_no_process(tmp_path: Path, number: signal.Signals) -> None:
     """A stand-in for an upstream's Python answers the probe, and then works for ever."""
@@ -201,7 +206,9 @@ def test_a_killed_command_leaves_no_process(tmp_path: Path, number: signal.Signa
     python.chmod(0o755)
     command = [sys.executable, "-m", "regression", "make-model", "--quantize-python", str(python)]
     cache = tmp_path / "cache"
-    running = subprocess.Popen([*command, "--cache", str(cache)], stderr=subprocess.PIPE, text=True)
+    running = subprocess.Popen(
+        [*command, "--cache", str(cache)], stderr=subprocess.PIPE, text=True, preexec_fn=_as_from_a_terminal
+    )
     pid = 0
     for _ in range(200):
         logs = list(cache.glob("kit-*/log.txt"))
