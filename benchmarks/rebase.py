@@ -1,6 +1,7 @@
 """rebase against git rebase and git am -3, and the matrix, on the real vLLM releases, all imported before.
 
-The series is the project's own for the pinned release, taken one release on.
+The series is the project's own for the pinned release, taken one release on: its first patches, up to the one that
+conflicts there, since a conflict waits for its user.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from common import Contender, peak_memory, run, show
 
@@ -46,10 +48,25 @@ class Project:
         for base in (self.root / "patches/vllm").iterdir():
             if base.is_dir() and base.name != OLD:
                 shutil.rmtree(base)
+        command = (*self.tool, "matrix", f"vllm@{OLD}", "--from", FIRST, "--to", LAST, "--source", "archive", "--json")
+        self._cut(json.loads(run(*command))[0])
         run(*self.tool, "apply", f"vllm@{OLD}", "--source", "archive")
-        run(*self.tool, "matrix", f"vllm@{OLD}", "--from", FIRST, "--to", LAST, "--source", "archive")
+        run(*command)
         self.store = self.root / ".patchset/modules/extern/vllm"
         self.made = set((self.store / "patchset/made").iterdir())
+
+    def _cut(self, found: dict[str, Any]) -> None:
+        """Leave the first patches, those that merge into NEW, in the series."""
+        (column,) = (item for item in found["columns"] if item["release"] == NEW)
+        states = [cell["state"] for cell in column["cells"]]
+        names = _names(self)
+        kept = names[: states.index("conflict")] if "conflict" in states else names
+        folder = self.root / "patches/vllm" / OLD
+        for name in set(names) - set(kept):
+            (folder / name).unlink()
+        (folder / "series").write_text("".join(f"{name}\n" for name in kept))
+        base = (folder / "base.toml").read_text().splitlines(keepends=True)
+        (folder / "base.toml").write_text("".join(line for line in base if not line.startswith("patched-tree")))
 
     def commit(self, release: str) -> str:
         listed = run(
