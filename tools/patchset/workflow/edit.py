@@ -21,7 +21,7 @@ from patchset.model.project import Project
 from patchset.model.series import Entry, Series
 from patchset.model.trailers import REQUIRED, lint_trailers, trailers
 from patchset.store import merge as merging
-from patchset.store.difference import Comparer, comparer, patch_text
+from patchset.store.difference import Comparer, comparer
 from patchset.store.git import Git, require
 from patchset.workflow import commits as reading
 from patchset.workflow import update
@@ -243,7 +243,7 @@ def drop(project: Project, component: Component, base: Base, name: str, reason: 
                     continue
                 if item is not None and not _same(compare, item):
                     kept = frozenset(stack.outside.get(entry.patch_name, ()))
-                    text = partial(patch_text, git, item.before, item.after)
+                    text = partial(compare.text, item.before, item.after)
                     data = export.rewrite(patches[entry.patch_name], text, kept)
                     entry = replace(entry, strip=1)
                     later.append(entry.patch_name)

@@ -19,7 +19,7 @@ from patchset.model.series import Entry, Series
 from patchset.model.trailers import REQUIRED, lint_trailers, trailers
 from patchset.progress import Reporter
 from patchset.store import merge as merging
-from patchset.store.difference import Comparer, comparer, patch_text
+from patchset.store.difference import Comparer, comparer
 from patchset.store.git import Git, require
 from patchset.workflow import commits as reading
 from patchset.workflow import update
@@ -250,7 +250,7 @@ class _Plan:
         data, what = patch.data, "unchanged"
         outside = frozenset(self._stack.outside.get(patch.name, ()))
         if not self._same(patch.name, item):
-            data = export.rewrite(patch, partial(patch_text, self._git, item.before, item.after), outside)
+            data = export.rewrite(patch, partial(self._compare.text, item.before, item.after), outside)
             what = "changed"
         if message.strip() != item.message.strip():
             _refuse_message(item)
@@ -267,7 +267,7 @@ class _Plan:
         if self._series.base.recorded:
             message = self._asked(name, message)
         header = export.header_of(message, item.author, item.date)
-        text = header + patch_text(self._git, item.before, item.after, self._context)
+        text = header + self._compare.text(item.before, item.after, self._context)
         if not self._series.base.recorded:
             return text, []
         file = self._series.folder / f"{name}.patch"

@@ -17,7 +17,7 @@ from patchset.model.project import Project
 from patchset.model.series import Entry, Series
 from patchset.progress import Reporter
 from patchset.sources.acquire import Mode
-from patchset.store.difference import Changes, Comparer, patch_text
+from patchset.store.difference import Changes, Comparer
 from patchset.store.git import Git
 from patchset.store.objects import blobs
 from patchset.workflow import explain
@@ -127,7 +127,7 @@ class Transplant:
 
     def _rewritten(self, old: Patch, item: Replayed, before: Changes, after: Changes) -> tuple[bytes, fate.Fate]:
         kept = frozenset(self._stack.outside.get(old.name, ()))
-        text = partial(patch_text, self._git, item.before, item.after)
+        text = partial(self.compare.text, item.before, item.after)
         data = export.rewrite(old, text, kept)
         new, findings = parse(old.file, data)
         refuse(findings, f"the new {old.name}")
