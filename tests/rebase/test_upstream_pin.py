@@ -119,3 +119,27 @@ def test_pin_refuses_what_it_cannot_do_well(project: History, run: Run) -> None:
     assert result.code == 2
     assert "records no commit" in result.err
     assert 'pinned = "1.0"' in (project.path / "patches/foo/component.toml").read_text()
+
+
+def test_git_does_not_record_a_patched_submodule(project: History, run: Run) -> None:
+    """`git add -A` and `git commit -a` took the patched commit, which nobody else has."""
+    recorded = git(project.path, "ls-tree", "HEAD", "extern/foo")
+    assert run("--root", project.path, "apply", "foo@1.0").code == 0
+    put("mine.txt", "mine\n")(project.path)
+    git(project.path, "add", "-A")
+    git(project.path, "commit", "-q", "-a", "-m", "mine")
+    assert git(project.path, "show", "--name-only", "--format=", "HEAD") == "mine.txt"
+    assert git(project.path, "ls-tree", "HEAD", "extern/foo") == recorded
+    assert run("--root", project.path, "pin", "foo", "2.0").code == 0
+    assert run("--root", project.path, "apply").code == 0
+    git(project.path, "commit", "-q", "-a", "--allow-empty", "-m", "more")
+    assert git(project.path, "ls-tree", "HEAD", "extern/foo").split()[2] == git(project.extern, "rev-parse", "2.0")
+    assert git(project.path, "ls-files", "-v", "extern/foo") == "S extern/foo"
+    assert run("--root", project.path, "unapply").code == 0
+    assert git(project.path, "ls-files", "-v", "extern/foo") == "H extern/foo"
+
+
+def test_an_index_in_use_does_not_keep_a_series_from_being_applied(project: History, run: Run) -> None:
+    (project.path / ".git/index.lock").touch()
+    assert run("--root", project.path, "apply", "foo@1.0").code == 0
+    assert git(project.path, "ls-files", "-v", "extern/foo") == "H extern/foo"

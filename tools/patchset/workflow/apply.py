@@ -16,7 +16,7 @@ from patchset.sources.acquire import Acquired, Mode, acquire, present
 from patchset.store.git import require
 from patchset.store.objects import diff
 from patchset.workflow.compute import base_of, compute
-from patchset.worktree import journal, lock, switch
+from patchset.worktree import gitlink, journal, lock, switch
 from patchset.worktree.location import Location, locate
 from patchset.worktree.state import AppliedPatch, State, head, stats
 from patchset.worktree.state import load as load_state
@@ -124,6 +124,7 @@ def apply_series(
             state = replace(state, branch=_home(location, before, source.commit))
             changes = touched if before[1] == source.commit else diff(location.git, before[1], made.tip)
             switch.switch(location, before, made.tip, branch, state, message, changes=changes)
+        gitlink.guard(project.root, component.path, made.tip)
         return _report(series, "applied", state, source.why)
 
 
@@ -169,6 +170,7 @@ def unapply_series(project: Project, component: Component, base: Base) -> Report
         message = f"unapply {component.name}@{state.base}"
         changes = diff(location.git, before[1], state.base_commit)
         switch.switch(location, before, state.base_commit, home, bare, message, changes=changes, stale=stale)
+        gitlink.guard(project.root, component.path, state.base_commit)
         return _report(series, "unapplied", bare)
 
 
