@@ -115,10 +115,30 @@ def test_pin_refuses_what_it_cannot_do_well(project: History, run: Run) -> None:
     git(project.path, "checkout", "-q", "--", "README.md")
     toml = project.new / "base.toml"
     toml.write_text('[archive]\nproject = "foo"\nfile = "foo-2.0.tar.gz"\nsha256 = "' + "0" * 64 + '"\n')
+    git(project.path, "commit", "-q", "-a", "-m", "no commit")
+    for folder in (project.upstream.path, project.extern):
+        git(folder, "tag", "-d", "2.0")
     result = run("--root", project.path, "pin", "foo", "2.0")
     assert result.code == 2
     assert "records no commit" in result.err
+    assert str(project.upstream.path) in result.err
     assert 'pinned = "1.0"' in (project.path / "patches/foo/component.toml").read_text()
+
+
+def test_pin_asks_the_remote_for_a_commit_that_is_not_recorded(project: History, run: Run) -> None:
+    toml = project.new / "base.toml"
+    commit = git(project.upstream.path, "rev-parse", "2.0^{commit}")
+    toml.write_text("# Why.\n" + "".join(line for line in toml.open() if not line.startswith("commit")))
+    git(project.path, "commit", "-q", "-a", "-m", "no commit")
+    git(project.extern, "tag", "-d", "2.0")
+    result = run("--root", project.path, "pin", "foo", "2.0", "--json")
+    assert result.code == 0, result.err
+    assert git(project.path, "ls-tree", "HEAD", "extern/foo").split()[2] == commit
+    assert f'commit = "{commit}"' in git(project.path, "show", "HEAD:patches/foo/2.0/base.toml")
+    assert "patches/foo/2.0/base.toml" in json.loads(result.out)["files"]
+    assert "# Why." in toml.read_text()
+    assert git(project.path, "status", "--porcelain", "--ignore-submodules=all") == ""
+    assert run("--root", project.path, "lint").code == 0
 
 
 def test_git_does_not_record_a_patched_submodule(project: History, run: Run) -> None:

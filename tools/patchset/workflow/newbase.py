@@ -30,7 +30,7 @@ def find(
             raise UsageError(f"{wanted!r} is no release and no commit in {component.path}", remedy="name a release")
         return Base(wanted, model.folder.parent / wanted.replace("/", "-"), commit, None, None, None, ())
     name = releases.named(model, version)
-    commit = _commit(root, component, location, name, offline)
+    commit = commit_of(root, component, location, name, offline)
     files: dict[str, dict[str, str]] = {}
     for project in _projects(model):
         files[project] = dict(releases.list_files(project, location.private, reporter, offline=offline).files)
@@ -53,7 +53,8 @@ def _projects(model: Base) -> list[str]:
     return list(dict.fromkeys([*projects, *(wheel.project for wheel in model.wheels)]))
 
 
-def _commit(root: Path, component: Component, location: Location, name: str, offline: bool) -> str | None:
+def commit_of(root: Path, component: Component, location: Location, name: str, offline: bool) -> str | None:
+    """Return the commit of a release's tag, from the repository or its remote, or None where neither tells."""
     git = location.git
     if (git.gitdir / "HEAD").exists():
         plain = name.removeprefix("v")

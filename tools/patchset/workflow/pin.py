@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from patchset.errors import LocalChanges, UsageError
 from patchset.model.component import Base, Component
 from patchset.model.project import Project
+from patchset.sources.submodule import registered_url
 from patchset.store.git import Git, require
-from patchset.worktree.location import submodule_name, superproject_gitdir
+from patchset.workflow import newbase
+from patchset.worktree.location import locate, submodule_name, superproject_gitdir
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,14 @@ class Pinned:
 def pin(project: Project, component: Component, base: Base) -> Pinned:
     """Pin a base and commit just that; what else is staged or changed in the project stays as it is.
 
+    A base that was made from an archive gets the commit of upstream's tag, which is asked of the remote.
+
     In README.md and docs/*.md, what stands between `<!-- pinned: COMPONENT -->` and `<!-- /pinned -->` gets the new
     name for the old one; other places that name the old base are returned for a look.
 
     Raises:
-        UsageError: base.toml records no commit for the submodule, or the component has no component.toml.
+        UsageError: the submodule needs a commit, base.toml records none and the remote tells none; or the component
+            has no component.toml.
         LocalChanges: a file to be written has changes that are not committed.
     """
     require()
@@ -47,13 +52,11 @@ def pin(project: Project, component: Component, base: Base) -> Pinned:
     toml = base.folder.parent / "component.toml"
     if not toml.is_file():
         raise UsageError(f"{component.name} has no component.toml", remedy="write one (docs/formats.md)")
+    changes = {toml: _toml(toml, base)}
     gitlink = submodule_name(root, component.path) is not None
     if gitlink and base.commit is None:
-        raise UsageError(
-            f"{base.name} records no commit, which the submodule {component.path} needs",
-            remedy=f"put upstream's commit of {base.name} into {base.folder.relative_to(root) / 'base.toml'}",
-        )
-    changes = {toml: _toml(toml, base)}
+        base = _with_commit(root, component, base)
+        changes[base.folder / "base.toml"] = newbase.write_toml(base, base)
     mentions: list[str] = []
     if component.pinned is not None:
         for file in (root / "README.md", *sorted((root / "docs").glob("*.md"))):
@@ -75,6 +78,19 @@ def pin(project: Project, component: Component, base: Base) -> Pinned:
     return Pinned(
         component.name, component.pinned, base.name, commit, (*names, *(link[:1] if link else ())), tuple(mentions)
     )
+
+
+def _with_commit(root: Path, component: Component, base: Base) -> Base:
+    """Return a base that was made from an archive with the commit that upstream's tag names."""
+    commit = newbase.commit_of(root, component, locate(root, component), base.name, offline=False)
+    if commit is None:
+        url = registered_url(root, component.path) or component.url
+        raise UsageError(
+            f"{base.name} records no commit, which the submodule {component.path} needs",
+            details=(f"{url} was not reached, or has no tag {base.name}",) if url else (),
+            remedy=f"put upstream's commit of {base.name} into {base.folder.relative_to(root) / 'base.toml'}",
+        )
+    return replace(base, commit=commit)
 
 
 def _toml(file: Path, base: Base) -> str:
