@@ -182,3 +182,36 @@ def test_blame_of_nothing(releases: History, run: Run) -> None:
     assert result.code == 2
     assert "known patches: first, second, third" in result.err
     assert run("--root", releases.path, "blame", "first", "--older", "--known").code == 2
+
+
+@pytest.fixture
+def gradual(history: History) -> History:
+    """A file moves in 1.5 and is another one by 2.0: in one merge, nobody knows it again; 3.0 breaks the patch."""
+    history.patch("change", replace("pkg/one.py", "line 7\n", "line seven\n"))
+    history.patch("other", replace("pkg/two.py", "two 7\n", "two seven\n"))
+    grew = "".join(f"line {n}\n" if n < 13 else f"another {n}\n" for n in range(1, 41))
+    history.release("1.5", move("pkg/one.py", "lib/uno.py"))
+    history.release("2.0", put("lib/uno.py", grew))
+    history.release("3.0", replace("lib/uno.py", "line 7\n", "line VII\n"))
+    history.ready()
+    return history
+
+
+def test_a_cell_says_what_a_rebase_would_give_by_way_of_releases_in_between(gradual: History, run: Run) -> None:
+    found = matrix(gradual, run)
+    assert states(found) == {
+        "1.0": ["clean", "clean"],
+        "1.5": ["merged", "clean"],
+        "2.0": ["merged", "clean"],
+        "3.0": ["conflict", "unknown"],
+    }
+    assert found["columns"][2]["cells"][0]["by_way_of"] == ["1.5"]
+    assert found["columns"][3]["cells"][0]["paths"] == ["lib/uno.py"]
+    assert matrix(gradual, run) == found
+    assert gradual.rebase(run)["outcome"] == "rebased"
+
+
+def test_blame_goes_by_way_of_releases_in_between_as_well(gradual: History, run: Run) -> None:
+    found = blame(gradual, run, "change", "--known")
+    assert (found["state"], found["after"], found["release"]) == ("conflict", "2.0", "3.0")
+    assert [file["path"] for file in found["conflict"]["files"]] == ["lib/uno.py"]

@@ -73,6 +73,7 @@ def _base(column: Column, item: Matrix) -> str:
 
 def _cell(cell: Cell, base: str, release: str) -> str:
     text = f"{release}: {LEGEND[cell.state]}" + (f": {', '.join(cell.paths)}" if cell.paths else "")
+    text += f", by way of {', '.join(cell.by_way_of)}" if cell.by_way_of else ""
     label = escape(text, quote=True)
     sign = f'<span class="{cell.state}" title="{label}" role="img" aria-label="{label}">{_SIGNS[cell.state]}</span>'
     return f"<td{base}>{sign}</td>"

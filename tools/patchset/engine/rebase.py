@@ -124,21 +124,37 @@ def by_way_of(step: Step, tree: str, stones: Sequence[tuple[str, str]], merge: M
     return Way(Step(step.name, before, after), merged, tuple(used), None)
 
 
-def replay_many(steps: Sequence[Step], targets: Sequence[str], merge: Merge) -> list[list[Replayed | Stopped]]:
+def replay_many(
+    steps: Sequence[Step],
+    targets: Sequence[str],
+    merge: Merge,
+    stones: Callable[[int], Sequence[tuple[str, str]]] = lambda at: (),
+) -> list[list[Replayed | Stopped]]:
     """Do a series on many trees at once; each list ends with the first conflict on that tree.
 
-    The merges of one step are asked for together, which takes one process for all trees.
+    The merges of one step are asked for together, which takes one process for all trees. `stones` gives the releases
+    on the way to a target, see `replay`.
     """
+    known: dict[Triple, Merged] = {}
+
+    def again(triples: Sequence[Triple]) -> list[Merged]:
+        # The ways to neighbouring releases begin alike.
+        missing = [triple for triple in triples if triple not in known]
+        known.update(zip(missing, merge(missing), strict=True))
+        return [known[triple] for triple in triples]
+
     columns: list[list[Replayed | Stopped]] = [[] for _ in targets]
     trees: list[str | None] = list(targets)
     for step in steps:
         live = [(at, tree) for at, tree in enumerate(trees) if tree is not None]
         answers = merge([Triple(step.before, tree, step.after) for _, tree in live])
         for (at, tree), merged in zip(live, answers, strict=True):
-            if merged.clean:
-                columns[at].append(Replayed(step, tree, merged.tree, merged))
-                trees[at] = merged.tree
+            way = None if merged.clean else by_way_of(step, tree, stones(at), again)
+            final = merged if way is None else way.merged
+            if final.clean:
+                columns[at].append(Replayed(step, tree, final.tree, final, way=way))
+                trees[at] = final.tree
             else:
-                columns[at].append(Stopped(step, tree, merged))
+                columns[at].append(Stopped(step if way is None else way.step, tree, final))
                 trees[at] = None
     return columns

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Literal
 
 from packaging.version import Version
 
-from patchset.engine.rebase import Step, Stopped
+from patchset.engine.rebase import Step, Stopped, by_way_of
 from patchset.errors import PatchsetError, UsageError
 from patchset.model.component import Base, Component
 from patchset.model.finding import refuse
@@ -21,7 +22,7 @@ from patchset.store.git import Git, require
 from patchset.store.merge import Merged, Triple
 from patchset.workflow import explain
 from patchset.workflow.apply import read_series
-from patchset.workflow.steps import Stack, stack_of, unproved
+from patchset.workflow.steps import Stack, stack_of, stones_here, unproved
 from patchset.worktree import lock
 from patchset.worktree.location import Location, locate
 
@@ -84,7 +85,7 @@ def blame(
         stack = stack_of(location, series, unproved(source))
         step = _step(stack, name)
         with merging.scratch(location.git, location.private) as git:
-            search = _Search(project, component, location, git, step, mode, reporter, wanted.known)
+            search = _Search(project, component, location, git, base, step, mode, reporter, wanted.known)
             found = bisect(len(candidates), lambda at: search.state(candidates[at]) != "applies")
             tried = tuple(sorted(search.states, key=Version))
             asked = candidates[-1].name
@@ -148,6 +149,7 @@ class _Search:
     component: Component
     location: Location
     git: Git
+    base: Base
     step: Step
     mode: Mode
     reporter: Reporter
@@ -157,6 +159,7 @@ class _Search:
         self.states: dict[str, State] = {}
 
     def merged(self, base: Base) -> tuple[str, Merged]:
+        """Merge the step into a release, along those in between that are here where it conflicts in one merge."""
         source = acquire(
             self.project.root,
             self.component,
@@ -168,6 +171,10 @@ class _Search:
         )
         tree = self.git.tree_of(source.commit) or ""
         (merged,) = merging.merge(self.git, [Triple(self.step.before, tree, self.step.after)])
+        if not merged.clean:
+            stones = stones_here(self.component, self.base, self.location.git, source.kind)
+            way = by_way_of(self.step, tree, stones.towards(base.name), partial(merging.merge, self.git))
+            merged = way.merged if way is not None else merged
         return tree, merged
 
     def state(self, base: Base) -> State:

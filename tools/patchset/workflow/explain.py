@@ -19,6 +19,7 @@ from patchset.store.difference import patch_text
 from patchset.store.git import Git
 from patchset.store.merge import Merged, Triple
 from patchset.store.objects import blobs, entries
+from patchset.workflow.steps import stones_here
 
 if TYPE_CHECKING:
     from patchset.workflow.steps import Stack
@@ -110,8 +111,7 @@ def _landed(git: Git, before: str, after: str, patch: Patch) -> bool:
 
 def stones(job: Job, git: Git, kind: str) -> list[tuple[str, str]]:
     """Return the releases at hand between the two bases with their trees, the one nearest to the old base first."""
-    found = ((base.name, _tree_here(git, base, kind)) for base in _between(job, kind))
-    return [(name, tree) for name, tree in found if tree is not None]
+    return stones_here(job.component, job.series.base, git, kind).towards(job.base.name)
 
 
 def transition(job: Job, git: Git, step: Step, kind: str, bad: object) -> tuple[Base, Base] | None:

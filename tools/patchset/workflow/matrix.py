@@ -28,7 +28,7 @@ from patchset.store.difference import Comparer, comparer
 from patchset.store.git import require
 from patchset.workflow.apply import read_series
 from patchset.workflow.blame import common_mode
-from patchset.workflow.steps import stack_of, unproved
+from patchset.workflow.steps import Stones, stack_of, stones_here, unproved
 from patchset.worktree import lock
 from patchset.worktree.location import Location, locate
 
@@ -36,15 +36,19 @@ from patchset.worktree.location import Location, locate
 # unknown: an earlier patch of the series conflicts, so that nothing can be said.
 State = Literal["clean", "merged", "upstreamed", "conflict", "unknown", "outside"]
 # Part of the cache's key: another meaning of the cells makes old ones useless.
-_SCHEMA = 1
+_SCHEMA = 2
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What one patch meets at one release; `paths` are the files in conflict, or outside the archive."""
+    """What one patch meets at one release; `paths` are the files in conflict, or outside the archive.
+
+    `by_way_of` are the releases in between along which it is merged, where it conflicts in one merge.
+    """
 
     state: State
     paths: tuple[str, ...] = ()
+    by_way_of: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -128,14 +132,16 @@ def matrix(
                 )
             except (SourceUnavailable, IntegrityError) as error:
                 columns[item.name] = Column(item.name, (), "; ".join((error.message, *error.details)))
-        known = {name: _load(_file(location, series, source, found)) for name, found in trees.items()}
+        stones = stones_here(component, base, location.git, source.kind)
+        files = {name: _file(location, series, source, found, stones.towards(name)) for name, found in trees.items()}
+        known = {name: _load(file) for name, file in files.items()}
         missing = {name: found for name, found in trees.items() if known[name] is None}
-        made, seconds = _compute(location, series, source, missing) if missing else ({}, 0.0)
-        for name, found in trees.items():
+        made, seconds = _compute(location, series, source, missing, stones) if missing else ({}, 0.0)
+        for name, file in files.items():
             cells = known[name] or made[name]
             columns[name] = Column(name, cells)
             if name in missing:
-                _save(_file(location, series, source, found), cells)
+                _save(file, cells)
     ordered = tuple(columns[item.name] for item in chosen)
     rows = _rows(series, base, ordered)
     computed = sum(cell.state not in ("unknown", "outside") for cells in made.values() for cell in cells)
@@ -177,14 +183,15 @@ def choose(component: Component, base: Base, location: Location, choice: Choice,
 
 
 def _compute(
-    location: Location, series: Series, source: Acquired, targets: dict[str, Acquired]
+    location: Location, series: Series, source: Acquired, targets: dict[str, Acquired], stones: Stones
 ) -> tuple[dict[str, tuple[Cell, ...]], float]:
     """Return the cells of each release, and the seconds that they took."""
     stack = stack_of(location, series, unproved(source))
     trees = [location.git.tree_of(found.commit) or "" for found in targets.values()]
     start = time.perf_counter()
     with merging.scratch(location.git, location.private) as git, comparer(git) as compare:
-        done = replay_many(stack.steps, trees, partial(merging.merge, git))
+        names = list(targets)
+        done = replay_many(stack.steps, trees, partial(merging.merge, git), lambda at: stones.towards(names[at]))
         made = {}
         for name, results in zip(targets, done, strict=True):
             cells = {item.step.name: _cell(item, compare) for item in results}
@@ -203,11 +210,12 @@ def _named(name: str, cells: dict[str, Cell], outside: dict[str, tuple[str, ...]
 def _cell(item: Replayed | Stopped, compare: Comparer) -> Cell:
     if isinstance(item, Stopped):
         return Cell("conflict", item.merged.paths)
+    way = item.way.stones if item.way is not None else ()
     if item.after == item.before:
-        return Cell("upstreamed")
+        return Cell("upstreamed", by_way_of=way)
     # The very blobs that the patch goes from, and to: its text applies as it stands.
     same = compare.compare(item.before, item.after) == compare.compare(item.step.before, item.step.after)
-    return Cell("clean" if same else "merged")
+    return Cell("clean" if same else "merged", by_way_of=way)
 
 
 def _rows(series: Series, base: Base, columns: tuple[Column, ...]) -> tuple[Row, ...]:
@@ -224,14 +232,17 @@ def _row(at: int, name: str, base: Base, columns: Sequence[Column]) -> Row:
     return Row(name, first("conflict"), first("upstreamed"))
 
 
-def _file(location: Location, series: Series, source: Acquired, target: Acquired) -> Path:
-    parts = (str(_SCHEMA), series.digest, source.commit, target.commit, *source.covers)
+def _file(
+    location: Location, series: Series, source: Acquired, target: Acquired, stones: Sequence[tuple[str, str]]
+) -> Path:
+    way = (tree for _, tree in stones)
+    parts = (str(_SCHEMA), series.digest, source.commit, target.commit, *source.covers, *way)
     return location.private / "matrix" / f"{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()}.json"
 
 
 def _load(file: Path) -> tuple[Cell, ...] | None:
     try:
-        return tuple(Cell(state, tuple(paths)) for state, paths in json.loads(file.read_bytes()))
+        return tuple(Cell(state, tuple(paths), tuple(way)) for state, paths, way in json.loads(file.read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
 
@@ -239,5 +250,5 @@ def _load(file: Path) -> tuple[Cell, ...] | None:
 def _save(file: Path, cells: tuple[Cell, ...]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_suffix(".new")
-    temporary.write_text(json.dumps([(cell.state, cell.paths) for cell in cells]))
+    temporary.write_text(json.dumps([(cell.state, cell.paths, cell.by_way_of) for cell in cells]))
     os.replace(temporary, file)

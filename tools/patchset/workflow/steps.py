@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from packaging.version import Version
+
 from patchset.engine.rebase import Step
 from patchset.errors import SourceUnavailable
 from patchset.model.component import Base, Component
 from patchset.model.series import Series
 from patchset.progress import Reporter
+from patchset.sources import releases
 from patchset.sources.acquire import Acquired, Mode, acquire, present
 from patchset.store.git import Git
 from patchset.workflow.compute import Computed, compute
@@ -88,6 +91,37 @@ def acquire_alike(
         details=tuple(refused),
         remedy="check the network, or name another --source",
     )
+
+
+@dataclass(frozen=True)
+class Stones:
+    """The releases in the repository, as trees that a series can be taken along; oldest first."""
+
+    start: Version | None
+    found: tuple[tuple[Version, str, str], ...]
+
+    def towards(self, release: str) -> list[tuple[str, str]]:
+        """Return those between the series' base and a release, (name, tree), the one nearest to the base first."""
+        end = releases.version_of(release)
+        if self.start is None or end is None:
+            return []
+        low, high = min(self.start, end), max(self.start, end)
+        between = [(name, tree) for version, name, tree in self.found if low < version < high]
+        return between if self.start < end else between[::-1]
+
+
+def stones_here(component: Component, base: Base, git: Git, kind: str) -> Stones:
+    """Return the releases that are here from one kind of source."""
+    start, model = releases.version_of(base.name), releases.model_of(component, base)
+    if start is None or model is None:
+        return Stones(None, ())
+    mode: Mode = "archive" if kind == "archive" else "submodule"
+    found = []
+    for item in releases.here(component, model, git):
+        version, source = releases.version_of(item.name), present(git, item, mode)
+        if version is not None and source is not None:
+            found.append((version, item.name, git.tree_of(source.commit) or ""))
+    return Stones(start, tuple(found))
 
 
 def unproved(source: Acquired) -> Acquired:
