@@ -139,8 +139,8 @@ def replay_many(
 
     def again(triples: Sequence[Triple]) -> list[Merged]:
         # The ways to neighbouring releases begin alike.
-        missing = [triple for triple in triples if triple not in known]
-        known.update(zip(missing, merge(missing), strict=True))
+        missing = [triple for triple in dict.fromkeys(triples) if triple not in known]
+        known.update(zip(missing, merge(missing) if missing else (), strict=True))
         return [known[triple] for triple in triples]
 
     columns: list[list[Replayed | Stopped]] = [[] for _ in targets]
@@ -148,6 +148,8 @@ def replay_many(
     for step in steps:
         live = [(at, tree) for at, tree in enumerate(trees) if tree is not None]
         answers = merge([Triple(step.before, tree, step.after) for _, tree in live])
+        broken = [at for (at, _), merged in zip(live, answers, strict=True) if not merged.clean]
+        again([Triple(step.before, stone, step.after) for at in broken for _, stone in stones(at)])
         for (at, tree), merged in zip(live, answers, strict=True):
             way = None if merged.clean else by_way_of(step, tree, stones(at), again)
             final = merged if way is None else way.merged

@@ -100,7 +100,7 @@ def clear(private: Path) -> None:
 
 
 def merge(git: Git, triples: Sequence[Triple]) -> list[Merged]:
-    """Merge trees, all in one process; `git` is one of `scratch`.
+    """Merge trees, many at once; `git` is one of `scratch`.
 
     Raises:
         GitError: git failed, or a tree is missing.
@@ -118,14 +118,31 @@ def merge(git: Git, triples: Sequence[Triple]) -> list[Merged]:
             lines.append(f"{_commit(git, triple.ours, base)} {_commit(git, triple.theirs, base)}\n")
             asked.append(triple)
     if asked:
-        settings = [part for setting in _SETTINGS for part in ("-c", setting)]
-        # 1 tells of conflicts in some versions of git.
-        out = git.run(*settings, "merge-tree", "--write-tree", "--stdin", stdin="".join(lines).encode(), allowed=(0, 1))
-        answers = list(_answers(out))
-        if len(answers) != len(asked):
-            raise GitError(f"git merge-tree answered {len(answers)} of {len(asked)} merges")
-        found |= zip(asked, answers, strict=True)
+        found |= zip(asked, _answered(git, lines), strict=True)
     return [found[triple] for triple in triples]
+
+
+def _answered(git: Git, lines: list[str]) -> list[Merged]:
+    """Give merges to git, as `merge-tree --stdin` wants them, in as many processes as there are processors."""
+    settings = [part for setting in _SETTINGS for part in ("-c", setting)]
+
+    def ask(part: list[str]) -> list[Merged]:
+        # 1 tells of conflicts in some versions of git.
+        out = git.run(*settings, "merge-tree", "--write-tree", "--stdin", stdin="".join(part).encode(), allowed=(0, 1))
+        answers = list(_answers(out))
+        if len(answers) != len(part):
+            raise GitError(f"git merge-tree answered {len(answers)} of {len(part)} merges")
+        return answers
+
+    # A process starts in the time of one small merge.
+    count = min(os.cpu_count() or 1, len(lines) // 2)
+    if count < 2:
+        return ask(lines)
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(count) as pool:
+        parts = list(pool.map(ask, (lines[at::count] for at in range(count))))
+    return [parts[at % count][at // count] for at in range(len(lines))]
 
 
 def _answers(out: bytes) -> Iterator[Merged]:
