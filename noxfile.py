@@ -65,12 +65,19 @@ def status(session: nox.Session) -> None:
     session.run("patchset", "status", *session.posargs)
 
 
+# Files go to the processors as a whole: what is set up once for a file, a served model say, stays in one process.
+PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadfile")
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests, fast ones first; arguments go to pytest."""
     install(session, "tests")
+    if not session.posargs:
+        # Whoever broke something small hears of it before the upstreams' environments are made.
+        session.run("pytest", *PARALLEL, "-m", "not slow")
     env = {f"PATCHSET_{path.stem.upper()}_PYTHON": environment(session, path.stem) for path in needed(session)}
-    session.run("pytest", *session.posargs, env=env)
+    session.run("pytest", *PARALLEL, *(session.posargs or ("-m", "slow")), env=env)
 
 
 def needed(session: nox.Session) -> list[Path]:

@@ -75,7 +75,8 @@ def side(name: str, *, http: bool = False, repeat: bool = False) -> Side:
 
 def served(folder: Path, logits: list[list[float]], texts: list[str]) -> Served:
     folder.mkdir()
-    rows = numpy.array(logits) - numpy.logaddexp.reduce(logits, axis=1, keepdims=True)
+    with numpy.errstate(invalid="ignore"):
+        rows = numpy.array(logits) - numpy.logaddexp.reduce(logits, axis=1, keepdims=True)
     numpy.save(folder / "logprobs.npy", rows.astype(numpy.float32))
     return Served(folder, {"answers": [{"text": text, "tokens": [len(text)]} for text in texts]})
 
