@@ -1,4 +1,8 @@
-"""vLLM's CPU wheel as published, and as `patchset build` makes it; tiny models that ModelOpt has quantized."""
+"""vLLM's CPU wheel as published, and as `patchset build` makes it; tiny models that ModelOpt has quantized.
+
+A test that asks for `base`, itself or by way of another fixture, runs for every release in bases.py; one that asks for
+`serve` too, for those with a CPU build; one marked `patch("NAME")`, for those whose series has that patch.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,9 @@ from typing import Any, Protocol
 
 import pytest
 
+from ..conftest import interpreter
+from .bases import BASES, PATCHES
+
 ROOT = Path(__file__).parents[3]
 QUANTIZE = Path(__file__).with_name("quantize.py")
 
@@ -22,6 +29,27 @@ import torch
 torch.library.define("torchvision::nms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 torch.library.define("torchvision::qnms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 """
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run tests for the releases that they are for."""
+    if "base" not in metafunc.fixturenames:
+        return
+    needed = {name for mark in metafunc.definition.iter_markers("patch") for name in mark.args}
+    assert needed <= set(PATCHES), needed
+    names = [
+        name
+        for name, has in BASES.items()
+        if not needed & has.lacks and (has.serve or "serve" not in metafunc.fixturenames)
+    ]
+    metafunc.parametrize("base", names, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def base(request: pytest.FixtureRequest) -> str:
+    """A release that has a series."""
+    name: str = request.param
+    return name
 
 
 @dataclass(frozen=True)
@@ -40,16 +68,16 @@ class Serve(Protocol):
 
 
 @pytest.fixture(scope="session")
-def serve(tmp_path_factory: pytest.TempPathFactory) -> Serve:
-    """Return a function that runs a script in the environment of `tests/requirements/serve.txt`.
+def serve(base: str, tmp_path_factory: pytest.TempPathFactory) -> Serve:
+    """Return a function that runs a script in the environment that has a CPU build of the release.
 
     The patched vLLM is the wheel that users build, installed by pip before the published one on the path.
     """
-    python = os.environ.get("PATCHSET_SERVE_PYTHON")
-    if python is None:
-        pytest.skip("PATCHSET_SERVE_PYTHON names no interpreter with tests/requirements/serve.txt installed")
+    environment = BASES[base].serve
+    assert environment is not None
+    python = interpreter(environment)
     wheels, patched = tmp_path_factory.mktemp("wheels"), tmp_path_factory.mktemp("installed")
-    build = ["build", "vllm@v0.30.0", "--route", "overlay", "--variant", "cpu", "--source", "archive"]
+    build = ["build", f"vllm@{base}", "--route", "overlay", "--variant", "cpu", "--source", "archive"]
     subprocess.run(
         [sys.executable, "-m", "patchset", "--root", str(ROOT), *build, "--out", str(wheels)],
         check=True,
@@ -118,9 +146,7 @@ JOBS: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Checkpoint]:
     """Return tiny models, quantized and exported by ModelOpt in one process."""
-    python = os.environ.get("PATCHSET_QUANTIZE_PYTHON")
-    if python is None:
-        pytest.skip("PATCHSET_QUANTIZE_PYTHON names no interpreter with tests/requirements/quantize.txt installed")
+    python = interpreter("quantize")
     folder = tmp_path_factory.mktemp("checkpoints")
     jobs = [{"name": name, **job} for name, job in JOBS.items()]
     done = subprocess.run(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from ..conftest import Answer, Ask, Trees, Which
+from .bases import BASES
 
 pytestmark = pytest.mark.slow
 
@@ -66,9 +67,12 @@ answer({
 
 
 @pytest.fixture(scope="module")
-def chosen(trees: Callable[[str], Trees], ask: Ask) -> dict[Which, Answer]:
-    both = trees("vllm@v0.30.0")
-    return {"base": ask(both.base, CHOOSE), "patched": ask(both.patched, CHOOSE)}
+def chosen(base: str, trees: Callable[[str], Trees], ask: Ask) -> dict[Which, Answer]:
+    both, environment = trees(f"vllm@{base}"), BASES[base].imports
+    return {
+        "base": ask(both.base, CHOOSE, environment=environment),
+        "patched": ask(both.patched, CHOOSE, environment=environment),
+    }
 
 
 CUTLASS, TRITON = "CutlassInt8ScaledMMLinearKernel", "TritonInt8ScaledMMLinearKernel"
@@ -85,6 +89,7 @@ def test_the_kernel_chosen(chosen: dict[Which, Answer], how: str) -> None:
 FUSED = "FusedInt8ScaledMMLinearKernel"
 
 
+@pytest.mark.patch("int8-fused-linear")
 @pytest.mark.parametrize("choice", ["auto", "triton", "cutlass"])
 def test_the_fused_kernel_chosen(chosen: dict[Which, Answer], choice: str) -> None:
     assert chosen["base"].value["fused"] is None
