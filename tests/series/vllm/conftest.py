@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import pytest
 
-from ..conftest import interpreter
+from patchset.model.component import Wheel
+from patchset.progress import Quiet
+from patchset.sources import archive
+
+from ..conftest import Trees, Which, interpreter
 from .bases import BASES, PATCHES
 
 ROOT = Path(__file__).parents[3]
@@ -68,26 +75,24 @@ class Serve(Protocol):
 
 
 @pytest.fixture(scope="session")
-def serve(base: str, tmp_path_factory: pytest.TempPathFactory) -> Serve:
+def serve(base: str, trees: Callable[[str], Trees], tmp_path_factory: pytest.TempPathFactory) -> Serve:
     """Return a function that runs a script in the environment that has a CPU build of the release.
 
-    The patched vLLM is the wheel that users build, installed by pip before the published one on the path.
+    The patched vLLM is the wheel that users build, installed by pip before the published one on the path; where the
+    compiled parts are another release's, it is the trees, each with them.
     """
-    environment = BASES[base].serve
-    assert environment is not None
-    python = interpreter(environment)
-    wheels, patched = tmp_path_factory.mktemp("wheels"), tmp_path_factory.mktemp("installed")
-    build = ["build", f"vllm@{base}", "--route", "overlay", "--variant", "cpu", "--source", "archive"]
-    subprocess.run(
-        [sys.executable, "-m", "patchset", "--root", str(ROOT), *build, "--out", str(wheels)],
-        check=True,
-        capture_output=True,
-    )
-    (wheel,) = wheels.glob("*.whl")
-    install = ["install", "-q", "--no-deps", "--no-compile", "--no-index", "--target", str(patched), str(wheel)]
-    subprocess.run([python, "-m", "pip", *install], check=True, capture_output=True)
+    has = BASES[base]
+    assert has.serve is not None
+    python = interpreter(has.serve)
     site = tmp_path_factory.mktemp("site")
     (site / "sitecustomize.py").write_text(_SITECUSTOMIZE)
+    if has.compiled is None:
+        path = {"base": f"{site}", "patched": f"{site}:{installed(base, python, tmp_path_factory)}"}
+    else:
+        path = {
+            which: f"{site}:{folder}"
+            for which, folder in completed(trees(f"vllm@{base}"), has.compiled, tmp_path_factory).items()
+        }
 
     def run(which: str, script: Path, *arguments: str, env: dict[str, str] | None = None) -> Said:
         answer = tmp_path_factory.mktemp("said") / "answer.json"
@@ -95,10 +100,12 @@ def serve(base: str, tmp_path_factory: pytest.TempPathFactory) -> Serve:
             [python, str(script), str(answer), *arguments],
             env={
                 **os.environ,
-                "PYTHONPATH": f"{site}:{patched}" if which == "patched" else str(site),
+                "PYTHONPATH": path[which],
                 "HF_HUB_OFFLINE": "1",
                 "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
                 "VLLM_CPU_KVCACHE_SPACE": "1",
+                # A tree has no version that would say so.
+                "VLLM_TARGET_DEVICE": "cpu",
                 **(env or {}),
             },
             cwd=answer.parent,
@@ -110,6 +117,36 @@ def serve(base: str, tmp_path_factory: pytest.TempPathFactory) -> Serve:
         return Said(done.returncode, value, done.stdout + done.stderr)
 
     return run
+
+
+def installed(base: str, python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the patched CPU wheel of a release, and return the folder that it is installed in."""
+    wheels, folder = tmp_path_factory.mktemp("wheels"), tmp_path_factory.mktemp("installed")
+    build = ["build", f"vllm@{base}", "--route", "overlay", "--variant", "cpu", "--source", "archive"]
+    subprocess.run(
+        [sys.executable, "-m", "patchset", "--root", str(ROOT), *build, "--out", str(wheels)],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = wheels.glob("*.whl")
+    install = ["install", "-q", "--no-deps", "--no-compile", "--no-index", "--target", str(folder), str(wheel)]
+    subprocess.run([python, "-m", "pip", *install], check=True, capture_output=True)
+    return folder
+
+
+def completed(both: Trees, wheel: Wheel, tmp_path_factory: pytest.TempPathFactory) -> dict[Which, Path]:
+    """Return a folder for either tree, with its package and the compiled parts of a wheel."""
+    parts = tmp_path_factory.mktemp("compiled")
+    with zipfile.ZipFile(archive.download(wheel, Quiet())) as members:
+        names = [name for name in members.namelist() if name.startswith("vllm/") and name.endswith(".so")]
+        members.extractall(parts, names)
+    folders: dict[Which, Path] = {}
+    for which in get_args(Which):
+        folders[which] = tmp_path_factory.mktemp(which)
+        shutil.copytree(both[which] / "vllm", folders[which] / "vllm", copy_function=os.link)
+        for name in names:
+            (folders[which] / name).symlink_to(parts / name)
+    return folders
 
 
 @dataclass(frozen=True)
