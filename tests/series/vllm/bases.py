@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from patchset.model.component import Wheel
@@ -23,6 +25,12 @@ class Base:
     """A CPU build of another release, whose compiled parts run under the release's own Python files in `serve`."""
     lacks: frozenset[str] = frozenset()
     """The patches of `PATCHES` that the release's series does without."""
+    whole: bool = bool(os.environ.get("PATCHSET_WHOLE_CHAIN"))
+    """Run all tests of the chain. In CI the pinned release does so, and the others what differs from one to another."""
+
+    def holds(self, patches: Iterable[str], *, whole: bool) -> bool:
+        """Return whether a test of `patches` is for the release, one of the `whole` chain or any."""
+        return not self.lacks & set(patches) and (self.whole or not whole)
 
 
 CPU_0_32 = Wheel(
@@ -34,7 +42,7 @@ CPU_0_32 = Wheel(
 )
 
 BASES = {
-    "v0.30.0": Base(serve="serve"),
+    "v0.30.0": Base(serve="serve", whole=True),
     # No CPU build of v0.33.0 is published. What the tests need of the operators is in the one of the release before.
     "v0.33.0": Base(serve="serve", compiled=CPU_0_32),
 }

@@ -1,7 +1,8 @@
-"""vLLM's CPU wheel as published, and as `patchset build` makes it; tiny models that ModelOpt has quantized.
+"""vLLM's trees, each asked everything in one process; its CPU wheel as published and as `patchset build` makes it.
 
-A test that asks for `base`, itself or by way of another fixture, runs for every release in bases.py; one that asks for
-`serve` too, for those with a CPU build; one marked `patch("NAME")`, for those whose series has that patch.
+A test that asks for `base`, itself or by way of another fixture, runs for every release in bases.py, and one that asks
+for `serve` for those with a CPU build. Marks of tests or of their parameters leave releases out: `patch("NAME")` those
+whose series lacks the patch, `whole` those for which the chain is tested in part.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, get_args
 
@@ -24,10 +26,13 @@ from patchset.progress import Quiet
 from patchset.sources import archive
 
 from ..conftest import Trees, Which, interpreter
-from .bases import BASES, PATCHES
+from .bases import BASES, PATCHES, Base
+from .loaded import LOADED
 
 ROOT = Path(__file__).parents[3]
-QUANTIZE = Path(__file__).with_name("quantize.py")
+HERE = Path(__file__).parent
+QUANTIZE = HERE / "quantize.py"
+PROBES = HERE / "probes/main.py"
 
 # No CPU build of torchvision exists. The other one imports once these operators are declared, which vLLM's own
 # subprocesses need as well.
@@ -40,16 +45,25 @@ torch.library.define("torchvision::qnms", "(Tensor dets, Tensor scores, float io
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run tests for the releases that they are for."""
-    if "base" not in metafunc.fixturenames:
-        return
-    needed = {name for mark in metafunc.definition.iter_markers("patch") for name in mark.args}
+    if "base" in metafunc.fixturenames:
+        served = "serve" in metafunc.fixturenames
+        names = [name for name, has in BASES.items() if has.serve or not served]
+        metafunc.parametrize("base", names, indirect=True, scope="session")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out tests of what a release does not have."""
+    out = {item for item in items if item.path.is_relative_to(HERE) and not _is_for(item)}
+    config.hook.pytest_deselected(items=list(out))
+    items[:] = [item for item in items if item not in out]
+
+
+def _is_for(item: pytest.Item) -> bool:
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    needed = {name for mark in item.iter_markers("patch") for name in mark.args}
     assert needed <= set(PATCHES), needed
-    names = [
-        name
-        for name, has in BASES.items()
-        if not needed & has.lacks and (has.serve or "serve" not in metafunc.fixturenames)
-    ]
-    metafunc.parametrize("base", names, indirect=True, scope="session")
+    has = BASES.get(parameters.get("base", ""))
+    return has is None or has.holds(needed, whole=item.get_closest_marker("whole") is not None)
 
 
 @pytest.fixture(scope="session")
@@ -196,3 +210,52 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Checkpoin
     assert done.returncode == 0, done.stderr[-4000:]
     references = json.loads((folder / "answer.json").read_text())
     return {name: Checkpoint(folder / name, job["family"], references[name]) for name, job in JOBS.items()}
+
+
+Probed = Callable[[Which], dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def said(
+    base: str,
+    trees: Callable[[str], Trees],
+    checkpoints: dict[str, Checkpoint],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Probed:
+    """Return a function that gives what the probes find out about either tree, which have no compiled part."""
+    has = BASES[base]
+    python = interpreter(has.imports)
+
+    @cache
+    def ask(which: Which) -> dict[str, Any]:
+        out = tmp_path_factory.mktemp("probes") / "answer.json"
+        probes: dict[str, Any] = {"choice": None, "loading": loads(which, has, checkpoints)}
+        if which == "patched":
+            probes |= {"parts": None, "scale": None}
+        done = subprocess.run(
+            [python, str(PROBES), str(out), json.dumps(probes)],
+            env={
+                **os.environ,
+                "PYTHONPATH": str(trees(f"vllm@{base}")[which]),
+                "HF_HUB_OFFLINE": "1",
+                "VLLM_TARGET_DEVICE": "cpu",
+            },
+            cwd=out.parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
+        answers: dict[str, Any] = json.loads(out.read_text())
+        return answers
+
+    return ask
+
+
+def loads(which: Which, has: Base, checkpoints: dict[str, Checkpoint]) -> list[dict[str, Any]]:
+    """Return the jobs of probes/loading.py for a release; of the unpatched one, just what loads when it is patched."""
+    return [
+        {"name": name, "folder": str(checkpoints[load.checkpoint].folder), **load.job()}
+        for name, load in LOADED.items()
+        if has.holds(load.patches, whole=False) and (which == "patched" or not load.says)
+    ]

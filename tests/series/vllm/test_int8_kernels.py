@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from ..conftest import Ask, Trees, interpreter
-from .bases import BASES
+from ..conftest import Trees, interpreter
+from .conftest import Probed
 
 pytestmark = pytest.mark.slow
 
@@ -125,55 +125,9 @@ def test_what_they_compile_to(run: Run) -> None:
     assert any(operation.startswith("wgmma") for operation in hopper)
 
 
-# The series environment has what vLLM imports on the way; no GPU is there, so the operator itself is replaced by one
-# that says what it was given.
-APPLIED = """
-import torch
-from vllm.config import VllmConfig, set_current_vllm_config
-import vllm.model_executor.kernels.linear.scaled_mm.fused_int8 as fused
-from vllm.model_executor.layers.quantization import modelopt
-
-given = []
-class Operators:
-    class vllm:
-        @staticmethod
-        def fused_int8_linear(x, pre, weight, weight_scale, input_scale, bias, choice):
-            given.append([x.tolist(), None if pre is None else pre.tolist(), list(weight.shape), choice])
-            return x
-fake = fused._fused_int8_linear_fake(
-    torch.empty(2, 0, 3, dtype=torch.half, device="meta"), None, torch.empty(3, 5, device="meta"),
-    None, None, None, "auto")
-
-class Layer(torch.nn.Module):
-    logical_widths = [2]
-    bias = None
-def layer():
-    made = Layer()
-    for name, value in {"weight": torch.ones(2, 3, dtype=torch.int8), "weight_scale": torch.ones(2, 1),
-                        "input_scale": torch.tensor(0.5), "pre_quant_scale": torch.tensor([1.0, 2.0, 3.0])}.items():
-        setattr(made, name, torch.nn.Parameter(value, requires_grad=False))
-    return made
-
-kernel = object.__new__(fused.FusedInt8ScaledMMLinearKernel)
-kernel.config = fused.Int8ScaledMMLinearLayerConfig(
-    is_static_input_scheme=True, is_channelwise=True, input_symmetric=True)
-kernel.layer_param_names = ["weight", "weight_scale", "input_scale", "input_zero_point", "azp_adj"]
-kernel.choice = "triton"
-real, torch.ops = torch.ops, Operators
-fused.torch.ops = Operators
-ours, others = layer(), layer()
-kernel.process_weights_after_loading(ours)
-x = torch.ones(1, 3)
-modelopt._SMOOTH_QUANT.apply(ours, x, None, lambda l, v, b: kernel.apply_weights(l, v, b))
-plain = modelopt._SMOOTH_QUANT.apply(others, x, None, lambda l, v, b: v)
-torch.ops = real
-answer({"given": given, "plain": plain.tolist(), "fake": [list(fake.shape), str(fake.dtype)]})
-"""
-
-
 @pytest.mark.patch("modelopt-int8-fused-scale")
-def test_the_scale_is_applied_once(base: str, trees: Callable[[str], Trees], ask: Ask) -> None:
-    said = ask(trees(f"vllm@{base}").patched, APPLIED, environment=BASES[base].imports).value
-    assert said["given"] == [[[[1.0, 1.0, 1.0]], [1.0, 2.0, 3.0], [3, 2], "triton"]]
-    assert said["plain"] == [[1.0, 2.0, 3.0]]
-    assert said["fake"] == [[2, 0, 5], "torch.float16"]
+def test_the_scale_is_applied_once(said: Probed) -> None:
+    scale = said("patched")["scale"]
+    assert scale["given"] == [[[[1.0, 1.0, 1.0]], [1.0, 2.0, 3.0], [3, 2], "triton"]]
+    assert scale["plain"] == [[1.0, 2.0, 3.0]]
+    assert scale["fake"] == [[2, 0, 5], "torch.float16"]
