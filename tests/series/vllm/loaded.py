@@ -51,6 +51,7 @@ BAD = {
         "layers.1.self_attn.k_proj.input_scale",
         None,
         "qkv_proj: no valid input_scale in the checkpoint for shard(s) [1]",
+        served=True,
     ),
     "no input_scale of down": _spoiled(
         "layers.1.mlp.down_proj.input_scale", None, "down_proj: no valid input_scale in"
@@ -69,9 +70,7 @@ BAD = {
     "pre_quant_scale of q differs": _spoiled(
         "layers.1.self_attn.q_proj.pre_quant_scale", 1.5, "qkv_proj: the pre_quant_scale of its shards differ"
     ),
-    "experts": Load(
-        "qwen3-moe", says=("layers.1.mlp.experts: ModelOpt W8A8_SQ_PER_CHANNEL", "exclude_modules"), served=True
-    ),
+    "experts": Load("qwen3-moe", says=(".mlp.experts: ModelOpt W8A8_SQ_PER_CHANNEL", "exclude_modules"), served=True),
     "not smoothed": Load(
         "qwen3, not smoothed", says=("qkv_proj: no valid pre_quant_scale", "use INT8_SMOOTHQUANT_CFG")
     ),
