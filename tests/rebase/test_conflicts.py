@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,34 @@ def test_asking_again_keeps_what_was_edited(stopped: History, run: Run) -> None:
     result = run("--root", stopped.path, "rebase", "foo", "1.5")
     assert result.code == 2
     assert "is under way" in result.err
+
+
+@pytest.mark.parametrize("inside", [".", "pkg"])
+def test_it_goes_on_from_inside_the_work_tree(
+    history: History, run: Run, monkeypatch: pytest.MonkeyPatch, inside: str
+) -> None:
+    history.patch("first", replace("pkg/one.py", "line 7\n", "line seven\n"))
+    history.patch("second", replace("pkg/two.py", "two 7\n", "two seven\n"))
+    history.release("2.0", replace("pkg/one.py", "line 7\n", "VII\n"), replace("pkg/two.py", "two 7\n", "VII\n"))
+    history.ready()
+    history.rebase(run, code=4)
+    resolve(history)
+    put("left/behind.txt", "of the first conflict\n")(work(history))
+    git(work(history), "add", "-A")
+    git(work(history), "checkout", "-q", "-b", "mine")
+    folder = work(history).stat().st_ino
+    monkeypatch.chdir(work(history) / inside)
+    report = json.loads(run("rebase", "foo", "--continue", "--json").out)
+    assert report["conflict"]["patch"] == "second"
+    assert work(history).stat().st_ino == folder
+    assert git(work(history), "status", "--porcelain") == "UU pkg/two.py"
+    assert git(work(history), "log", "-1", "--format=%s") == "First"
+    assert git(work(history), "log", "-1", "--format=%s", "mine") == "upstream 2.0.1"
+    monkeypatch.chdir(work(history) / inside)
+    (work(history) / "pkg/two.py").write_text("two seven, VII\n")
+    assert run("rebase", "foo", "--continue").code == 0
+    assert not work(history).exists()
+    assert (history.new / "series").is_file()
 
 
 def test_a_resolution_is_remembered(stopped: History, run: Run) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ..conftest import Run, git
-from .conftest import History, move, put, replace
+from .conftest import History, both, move, put, replace
 
 
 @pytest.fixture
@@ -175,6 +175,21 @@ def test_blame_of_what_nobody_broke(releases: History, run: Run) -> None:
     found = blame(releases, run, "third")
     assert (found["state"], found["release"], found["asked"]) == (None, None, "2.1")
     assert "third applies up to 2.1" in run("--root", releases.path, "blame", "third", "--known").out
+
+
+def test_patches_before_it_are_not_what_upstream_did(history: History, run: Run) -> None:
+    history.patch("first", replace("pkg/one.py", "line 7\n", "line seven\n"))
+    further = replace("pkg/one.py", "line seven\n", "line seven and more\n")
+    history.patch("second", both(further, replace("pkg/two.py", "two 7\n", "two seven\n")))
+    git(history.upstream.path, "checkout", "-q", "main")
+    history.release("1.1", replace("pkg/one.py", "line 1\n", "line one\n"))
+    history.release("2.0", replace("pkg/two.py", "two 7\n", "two VII\n"))
+    history.ready()
+    found = blame(history, run, "second")
+    assert (found["state"], found["after"], found["release"]) == ("conflict", "1.1", "2.0")
+    assert [file["path"] for file in found["conflict"]["files"]] == ["pkg/two.py"]
+    told = run("--root", history.path, "rebase", "foo", "2.0").out
+    assert "it fits 1.1, and not 2.0" in told
 
 
 def test_blame_of_nothing(releases: History, run: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from typing import Any
 
@@ -296,6 +297,18 @@ def test_edit_of_a_trailer(applied: History, run: Run) -> None:
     consistent(applied, run)
     assert run("--root", applied.path, "edit", "alpha", "--trailer", "Upstream-Status: Nonsense").code == 3
     consistent(applied, run)
+
+
+def test_edit_keeps_an_author_that_git_breaks_into_lines(applied: History, run: Run) -> None:
+    file = applied.series / "alpha.patch"
+    author = "From: A name as long as\n  some are <somebody@a.rather.long.host.invalid>\n"
+    file.write_text(re.sub(r"^From: .*\n", author, file.read_text(), count=1, flags=re.MULTILINE))
+    assert run("--root", applied.path, "apply").code == 0
+    assert run("--root", applied.path, "edit", "alpha", "--trailer", "Upstream-Status: Pending [later]").code == 0
+    assert author in file.read_text()
+    consistent(applied, run)
+    said = git(applied.extern, "log", "-1", "--format=%an <%ae>", "HEAD~2")
+    assert said == "A name as long as some are <somebody@a.rather.long.host.invalid>"
 
 
 def test_drop(applied: History, run: Run) -> None:

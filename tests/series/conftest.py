@@ -98,14 +98,28 @@ def answer(value):
 """
 
 
+def interpreter(environment: str) -> str:
+    """Return the interpreter of an environment of tests/requirements; without one, skip the test."""
+    variable = f"PATCHSET_{environment.upper()}_PYTHON"
+    python = os.environ.get(variable)
+    if python is None:
+        made = (ROOT / "tests/requirements" / f"{environment}.txt").is_file()
+        pytest.skip(f"{variable} names no interpreter" + ("; `nox -s tests` makes one" if made else ""))
+    return python
+
+
 @pytest.fixture(scope="session")
 def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
-    """Return a function that runs a script with a tree of an upstream on its path, in the series environment."""
-    python = os.environ.get("PATCHSET_SERIES_PYTHON")
-    if python is None:
-        pytest.skip("PATCHSET_SERIES_PYTHON names no interpreter; `nox -s tests` makes one")
+    """Return a function that runs a script with a tree of an upstream on its path, in an environment for imports."""
 
-    def run(tree: Path, script: str, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Answer:
+    def run(
+        tree: Path,
+        script: str,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        environment: str = "series",
+    ) -> Answer:
+        python = interpreter(environment)
         out = tmp_path_factory.mktemp("answer") / "answer.json"
         done = subprocess.run(
             [python, "-c", _PRELUDE + script, str(out)],

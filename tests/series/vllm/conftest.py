@@ -1,19 +1,38 @@
-"""vLLM's CPU wheel as published, and as `patchset build` makes it; tiny models that ModelOpt has quantized."""
+"""vLLM's trees, each asked everything in one process; its CPU wheel as published and as `patchset build` makes it.
+
+A test that asks for `base`, itself or by way of another fixture, runs for every release in bases.py, and one that asks
+for `serve` for those with a CPU build. Marks of tests or of their parameters leave releases out: `patch("NAME")` those
+whose series lacks the patch, `whole` those for which the chain is tested in part.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import pytest
 
+from patchset.model.component import Wheel
+from patchset.progress import Quiet
+from patchset.sources import archive
+
+from ..conftest import Trees, Which, interpreter
+from .bases import BASES, PATCHES, Base
+from .loaded import LOADED
+
 ROOT = Path(__file__).parents[3]
-QUANTIZE = Path(__file__).with_name("quantize.py")
+HERE = Path(__file__).parent
+QUANTIZE = HERE / "quantize.py"
+PROBES = HERE / "probes/main.py"
 
 # No CPU build of torchvision exists. The other one imports once these operators are declared, which vLLM's own
 # subprocesses need as well.
@@ -22,6 +41,36 @@ import torch
 torch.library.define("torchvision::nms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 torch.library.define("torchvision::qnms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 """
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run tests for the releases that they are for."""
+    if "base" in metafunc.fixturenames:
+        served = "serve" in metafunc.fixturenames
+        names = [name for name, has in BASES.items() if has.serve or not served]
+        metafunc.parametrize("base", names, indirect=True, scope="session")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out tests of what a release does not have."""
+    out = {item for item in items if item.path.is_relative_to(HERE) and not _is_for(item)}
+    config.hook.pytest_deselected(items=list(out))
+    items[:] = [item for item in items if item not in out]
+
+
+def _is_for(item: pytest.Item) -> bool:
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    needed = {name for mark in item.iter_markers("patch") for name in mark.args}
+    assert needed <= set(PATCHES), needed
+    has = BASES.get(parameters.get("base", ""))
+    return has is None or has.holds(needed, whole=item.get_closest_marker("whole") is not None)
+
+
+@pytest.fixture(scope="session")
+def base(request: pytest.FixtureRequest) -> str:
+    """A release that has a series."""
+    name: str = request.param
+    return name
 
 
 @dataclass(frozen=True)
@@ -40,26 +89,24 @@ class Serve(Protocol):
 
 
 @pytest.fixture(scope="session")
-def serve(tmp_path_factory: pytest.TempPathFactory) -> Serve:
-    """Return a function that runs a script in the environment of `tests/requirements/serve.txt`.
+def serve(base: str, trees: Callable[[str], Trees], tmp_path_factory: pytest.TempPathFactory) -> Serve:
+    """Return a function that runs a script in the environment that has a CPU build of the release.
 
-    The patched vLLM is the wheel that users build, installed by pip before the published one on the path.
+    The patched vLLM is the wheel that users build, installed by pip before the published one on the path; where the
+    compiled parts are another release's, it is the trees, each with them.
     """
-    python = os.environ.get("PATCHSET_SERVE_PYTHON")
-    if python is None:
-        pytest.skip("PATCHSET_SERVE_PYTHON names no interpreter with tests/requirements/serve.txt installed")
-    wheels, patched = tmp_path_factory.mktemp("wheels"), tmp_path_factory.mktemp("installed")
-    build = ["build", "vllm@v0.30.0", "--route", "overlay", "--variant", "cpu", "--source", "archive"]
-    subprocess.run(
-        [sys.executable, "-m", "patchset", "--root", str(ROOT), *build, "--out", str(wheels)],
-        check=True,
-        capture_output=True,
-    )
-    (wheel,) = wheels.glob("*.whl")
-    install = ["install", "-q", "--no-deps", "--no-compile", "--no-index", "--target", str(patched), str(wheel)]
-    subprocess.run([python, "-m", "pip", *install], check=True, capture_output=True)
+    has = BASES[base]
+    assert has.serve is not None
+    python = interpreter(has.serve)
     site = tmp_path_factory.mktemp("site")
     (site / "sitecustomize.py").write_text(_SITECUSTOMIZE)
+    if has.compiled is None:
+        path = {"base": f"{site}", "patched": f"{site}:{installed(base, python, tmp_path_factory)}"}
+    else:
+        path = {
+            which: f"{site}:{folder}"
+            for which, folder in completed(trees(f"vllm@{base}"), has.compiled, tmp_path_factory).items()
+        }
 
     def run(which: str, script: Path, *arguments: str, env: dict[str, str] | None = None) -> Said:
         answer = tmp_path_factory.mktemp("said") / "answer.json"
@@ -67,10 +114,12 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Serve:
             [python, str(script), str(answer), *arguments],
             env={
                 **os.environ,
-                "PYTHONPATH": f"{site}:{patched}" if which == "patched" else str(site),
+                "PYTHONPATH": path[which],
                 "HF_HUB_OFFLINE": "1",
                 "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
                 "VLLM_CPU_KVCACHE_SPACE": "1",
+                # A tree has no version that would say so.
+                "VLLM_TARGET_DEVICE": "cpu",
                 **(env or {}),
             },
             cwd=answer.parent,
@@ -82,6 +131,36 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Serve:
         return Said(done.returncode, value, done.stdout + done.stderr)
 
     return run
+
+
+def installed(base: str, python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the patched CPU wheel of a release, and return the folder that it is installed in."""
+    wheels, folder = tmp_path_factory.mktemp("wheels"), tmp_path_factory.mktemp("installed")
+    build = ["build", f"vllm@{base}", "--route", "overlay", "--variant", "cpu", "--source", "archive"]
+    subprocess.run(
+        [sys.executable, "-m", "patchset", "--root", str(ROOT), *build, "--out", str(wheels)],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = wheels.glob("*.whl")
+    install = ["install", "-q", "--no-deps", "--no-compile", "--no-index", "--target", str(folder), str(wheel)]
+    subprocess.run([python, "-m", "pip", *install], check=True, capture_output=True)
+    return folder
+
+
+def completed(both: Trees, wheel: Wheel, tmp_path_factory: pytest.TempPathFactory) -> dict[Which, Path]:
+    """Return a folder for either tree, with its package and the compiled parts of a wheel."""
+    parts = tmp_path_factory.mktemp("compiled")
+    with zipfile.ZipFile(archive.download(wheel, Quiet())) as members:
+        names = [name for name in members.namelist() if name.startswith("vllm/") and name.endswith(".so")]
+        members.extractall(parts, names)
+    folders: dict[Which, Path] = {}
+    for which in get_args(Which):
+        folders[which] = tmp_path_factory.mktemp(which)
+        shutil.copytree(both[which] / "vllm", folders[which] / "vllm", copy_function=os.link)
+        for name in names:
+            (folders[which] / name).symlink_to(parts / name)
+    return folders
 
 
 @dataclass(frozen=True)
@@ -118,9 +197,7 @@ JOBS: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Checkpoint]:
     """Return tiny models, quantized and exported by ModelOpt in one process."""
-    python = os.environ.get("PATCHSET_QUANTIZE_PYTHON")
-    if python is None:
-        pytest.skip("PATCHSET_QUANTIZE_PYTHON names no interpreter with tests/requirements/quantize.txt installed")
+    python = interpreter("quantize")
     folder = tmp_path_factory.mktemp("checkpoints")
     jobs = [{"name": name, **job} for name, job in JOBS.items()]
     done = subprocess.run(
@@ -133,3 +210,52 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Checkpoin
     assert done.returncode == 0, done.stderr[-4000:]
     references = json.loads((folder / "answer.json").read_text())
     return {name: Checkpoint(folder / name, job["family"], references[name]) for name, job in JOBS.items()}
+
+
+Probed = Callable[[Which], dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def said(
+    base: str,
+    trees: Callable[[str], Trees],
+    checkpoints: dict[str, Checkpoint],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Probed:
+    """Return a function that gives what the probes find out about either tree, which have no compiled part."""
+    has = BASES[base]
+    python = interpreter(has.imports)
+
+    @cache
+    def ask(which: Which) -> dict[str, Any]:
+        out = tmp_path_factory.mktemp("probes") / "answer.json"
+        probes: dict[str, Any] = {"choice": None, "loading": loads(which, has, checkpoints)}
+        if which == "patched":
+            probes |= {"parts": None, "scale": None}
+        done = subprocess.run(
+            [python, str(PROBES), str(out), json.dumps(probes)],
+            env={
+                **os.environ,
+                "PYTHONPATH": str(trees(f"vllm@{base}")[which]),
+                "HF_HUB_OFFLINE": "1",
+                "VLLM_TARGET_DEVICE": "cpu",
+            },
+            cwd=out.parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
+        answers: dict[str, Any] = json.loads(out.read_text())
+        return answers
+
+    return ask
+
+
+def loads(which: Which, has: Base, checkpoints: dict[str, Checkpoint]) -> list[dict[str, Any]]:
+    """Return the jobs of probes/loading.py for a release; of the unpatched one, just what loads when it is patched."""
+    return [
+        {"name": name, "folder": str(checkpoints[load.checkpoint].folder), **load.job()}
+        for name, load in LOADED.items()
+        if has.holds(load.patches, whole=False) and (which == "patched" or not load.says)
+    ]

@@ -16,6 +16,8 @@ from patchset.model.trailers import ReleaseRange, release_range, release_version
 # git's own, for a series that shows no other.
 CONTEXT = 3
 _STAT = re.compile(rb"^---\n(?: .*\n)* \d+ files? changed.*\n(?: .*\n)*\n?", re.MULTILINE)
+# A field goes on in lines that begin with space (RFC 5322, 2.2.3): git breaks a long author so.
+_FIELD = re.compile(r"^(From|Date): (.*(?:\n[ \t].*)*)", re.MULTILINE)
 _DIFF = re.compile(rb"^(?=diff --git )", re.MULTILINE)
 
 Diff = Callable[[int], bytes]
@@ -84,8 +86,8 @@ def header_of(message: str, author: str, date: str) -> bytes:
 def with_message(data: bytes, message: str) -> bytes:
     """Return a patch file with another message; who wrote it and when stays."""
     header, diff = split(data)
-    lines = header.decode("utf-8", errors="surrogateescape").split("\n")
-    fields = {key: value for line in lines[:12] for key, _, value in [line.partition(": ")]}
+    mail = header.decode("utf-8", errors="surrogateescape").partition("\n\n")[0]
+    fields = dict(_FIELD.findall(mail))
     made = header_of(message, fields.get("From", "patchset <patchset@localhost>"), fields.get("Date", ""))
     return made + diff
 

@@ -102,6 +102,17 @@ def replay(
     return done, None
 
 
+def beneath(earlier: Sequence[Step], onto: str, merge: Merge) -> str:
+    """Return tree `onto` with the patches of a series that stand before one: what that one is made to go on.
+
+    Where an earlier patch conflicts, its files have markers. A patch that does nothing there is not touched by it.
+    """
+    for step in earlier:
+        (merged,) = merge([Triple(step.before, onto, step.after)])
+        onto = merged.tree
+    return onto
+
+
 def by_way_of(step: Step, tree: str, stones: Sequence[tuple[str, str]], merge: Merge) -> Way | None:
     """Take a step to `tree` along the releases in between, or return None where it fits none of them.
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from packaging.version import Version
 
-from patchset.engine.rebase import Step, Stopped, by_way_of
+from patchset.engine.rebase import Step, Stopped, beneath, by_way_of
 from patchset.errors import PatchsetError, UsageError
 from patchset.model.component import Base, Component
 from patchset.model.finding import refuse
@@ -68,7 +68,7 @@ def blame(
 ) -> Blame:
     """Find by bisection the release, and the commit, that a patch breaks with or that has it.
 
-    The patch is looked at by itself: what those before it in the series do elsewhere has no part in it.
+    The patch is looked at on top of those before it in the series, of which a conflict has no part in the answer.
 
     Raises:
         UsageError: there is no such patch, or no release to look at.
@@ -84,8 +84,9 @@ def blame(
         source = acquire(project.root, component, base, location.git, mode, reporter, offline=wanted.known)
         stack = stack_of(location, series, unproved(source))
         step = _step(stack, name)
+        earlier = stack.steps[: stack.steps.index(step)]
         with merging.scratch(location.git, location.private) as git:
-            search = _Search(project, component, location, git, base, step, mode, reporter, wanted.known)
+            search = _Search(project, component, location, git, base, earlier, step, mode, reporter, wanted.known)
             found = bisect(len(candidates), lambda at: search.state(candidates[at]) != "applies")
             tried = tuple(sorted(search.states, key=Version))
             asked = candidates[-1].name
@@ -150,6 +151,7 @@ class _Search:
     location: Location
     git: Git
     base: Base
+    earlier: Sequence[Step]
     step: Step
     mode: Mode
     reporter: Reporter
@@ -169,8 +171,7 @@ class _Search:
             self.reporter,
             offline=self.offline,
         )
-        tree = self.git.tree_of(source.commit) or ""
-        (merged,) = merging.merge(self.git, [Triple(self.step.before, tree, self.step.after)])
+        tree, merged = on_top(self.git, self.earlier, self.step, self.git.tree_of(source.commit) or "")
         if not merged.clean:
             stones = stones_here(self.component, self.base, self.location.git, source.kind)
             way = by_way_of(self.step, tree, stones.towards(base.name), partial(merging.merge, self.git))
@@ -182,6 +183,13 @@ class _Search:
             tree, merged = self.merged(base)
             self.states[base.name] = state_of(tree, merged)
         return self.states[base.name]
+
+
+def on_top(git: Git, earlier: Sequence[Step], step: Step, release: str) -> tuple[str, Merged]:
+    """Return a release's tree with the patches before `step`, and what the merge of `step` into it gives."""
+    tree = beneath(earlier, release, partial(merging.merge, git))
+    (merged,) = merging.merge(git, [Triple(step.before, tree, step.after)])
+    return tree, merged
 
 
 def state_of(tree: str, merged: Merged) -> State:
@@ -201,7 +209,7 @@ def _answer(
 ) -> Blame:
     after, release = pair
     state = search.state(release)
-    commit = breaking_commit(search.location.git, search.git, search.step, after, release)
+    commit = breaking_commit(search.location.git, search.git, search.earlier, search.step, after, release)
     subject = None
     if commit is not None:
         subject = search.location.git.run("log", "-1", "--format=%s", commit).decode(errors="replace").strip()
@@ -240,7 +248,7 @@ def bisect(count: int, wrong: Callable[[int], bool]) -> int | None:
     return high
 
 
-def breaking_commit(store: Git, git: Git, step: Step, good: Base, bad: Base) -> str | None:
+def breaking_commit(store: Git, git: Git, earlier: Sequence[Step], step: Step, good: Base, bad: Base) -> str | None:
     """Return the commit between two releases with which a step's state changes, or None without their history.
 
     `store` is the repository, `git` the scratch beside it. Only the first parents are followed: a merge is the
@@ -256,9 +264,7 @@ def breaking_commit(store: Git, git: Git, step: Step, good: Base, bad: Base) -> 
     listed = store.run("rev-list", "--first-parent", "--reverse", f"{fork}..{end.commit}").decode().split()
 
     def state(commit: str) -> State:
-        tree = store.tree_of(commit) or ""
-        (merged,) = merging.merge(git, [Triple(step.before, tree, step.after)])
-        return state_of(tree, merged)
+        return state_of(*on_top(git, earlier, step, store.tree_of(commit) or ""))
 
     try:
         # A fix that only the older release's branch has makes the fork itself wrong: no commit after it did it.

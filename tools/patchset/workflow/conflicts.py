@@ -36,14 +36,17 @@ def place_of(root: Path, location: Location) -> Place:
 def lay_out(place: Place, commit: str, merged: Merged) -> None:
     """Make the work tree: HEAD is `commit`, the files are the merge's, and the index has its conflicts.
 
-    All objects are in the repository itself: git needs them there for as long as the user works.
+    All objects are in the repository itself: git needs them there for as long as the user works. A work tree that is
+    there, of the conflict before, is filled anew: the user's shell may stand in it.
     """
-    remove(place)
     folder = place.folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    (folder.parent / ".gitignore").write_text("*\n")
-    place.git.run("worktree", "add", "--no-checkout", "--detach", "--force", str(folder), commit)
+    if not _emptied(place):
+        remove(place)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        (folder.parent / ".gitignore").write_text("*\n")
+        place.git.run("worktree", "add", "--no-checkout", "--detach", "--force", str(folder), commit)
     inner = place.inner
+    inner.run("update-ref", "--no-deref", "HEAD", commit)
     inner.run("read-tree", "--reset", "-u", merged.tree)
     lines = []
     for path in merged.paths:
@@ -54,8 +57,34 @@ def lay_out(place: Place, commit: str, merged: Merged) -> None:
     inner.run("update-index", "-z", "--index-info", stdin=b"".join(lines))
 
 
+def _emptied(place: Place) -> bool:
+    """Empty the work tree and its index, if it is one; return whether it is."""
+    if not (place.folder / ".git").is_file() or not place.inner.gitdir.is_dir():
+        return False
+    _step_out(place.folder)
+    # With an index of what was there, git would take the files for present.
+    (place.inner.gitdir / "index").unlink(missing_ok=True)
+    for path in place.folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != ".git":
+            path.unlink()
+    return True
+
+
+def _step_out(folder: Path) -> None:
+    """Leave a folder that is about to go: git, which is run from here, would find itself nowhere."""
+    try:
+        inside = Path.cwd().is_relative_to(folder.resolve())
+    except FileNotFoundError:
+        inside = True
+    if inside:
+        os.chdir(folder.parent)
+
+
 def remove(place: Place) -> None:
     """Remove the work tree, and git's knowledge of it."""
+    _step_out(place.folder)
     if place.folder.exists():
         shutil.rmtree(place.folder)
     if (place.git.gitdir / "worktrees").is_dir():

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from patchset.engine import conflict, fate
 from patchset.engine.export import context_of
-from patchset.engine.rebase import Step, Stopped
+from patchset.engine.rebase import Step, Stopped, beneath
 from patchset.model.component import Base
 from patchset.model.patch import Hunk as PatchHunk
 from patchset.model.patch import Patch, parse
@@ -68,12 +70,14 @@ class Explained:
 def explain(job: Job, stack: Stack, git: Git, stopped: Stopped) -> Explained:
     """Tell of a conflict."""
     patch = next(item for item in job.series.patches if item.name == stopped.step.name)
-    found = transition(job, git, stopped.step, stack.source.kind, lambda merged: not merged.clean)
+    names = [step.name for step in stack.steps]
+    earlier = stack.steps[: names.index(stopped.step.name)]
+    found = transition(job, git, earlier, stopped.step, stack.source.kind)
     commit = None
     if stack.source.kind == "submodule" and found is not None:
         from patchset.workflow.blame import breaking_commit
 
-        commit = breaking_commit(job.location.git, git, stopped.step, found[0], found[1])
+        commit = breaking_commit(job.location.git, git, earlier, stopped.step, found[0], found[1])
     after = found[0].name if found else None
     return describe(patch, git, stopped, found[1].name if found else None, after, commit)
 
@@ -114,16 +118,16 @@ def stones(job: Job, git: Git, kind: str) -> list[tuple[str, str]]:
     return stones_here(job.component, job.series.base, git, kind).towards(job.base.name)
 
 
-def transition(job: Job, git: Git, step: Step, kind: str, bad: object) -> tuple[Base, Base] | None:
-    """Return the last release at hand before a step breaks, and the one that breaks it."""
-    assert callable(bad)
+def transition(job: Job, git: Git, earlier: Sequence[Step], step: Step, kind: str) -> tuple[Base, Base] | None:
+    """Return the last release at hand up to which a step fits on those before it, and the one after it."""
     last = job.series.base
     for base in [*_between(job, kind), job.base]:
         tree = _tree_here(git, base, kind)
         if tree is None:
             continue
+        tree = beneath(earlier, tree, partial(merging.merge, git))
         (merged,) = merging.merge(git, [Triple(step.before, tree, step.after)])
-        if bad(merged):
+        if not merged.clean:
             return last, base
         last = base
     return None

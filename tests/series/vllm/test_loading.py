@@ -1,0 +1,53 @@
+"""ModelOpt's checkpoints in vLLM's own linear layers, on every release: no compiled part is needed for that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from .conftest import Probed
+from .loaded import BAD, GOOD, Load
+
+pytestmark = pytest.mark.slow
+
+INT8, DEQUANTIZED = "CPUInt8ScaledMMLinearKernel", "CPUDequantW8A16LinearKernel"
+# The kernels of qkv_proj, o_proj, gate_up_proj and down_proj, where they are not all of INT8's.
+KERNELS = {
+    "qwen3, weights": [DEQUANTIZED] * 4,
+    "qwen3, mixed": [INT8, INT8, DEQUANTIZED, DEQUANTIZED],
+}
+
+
+def params(cases: dict[str, Load]) -> list[Any]:
+    return [pytest.param(name, marks=pytest.mark.patch(*load.patches)) for name, load in cases.items()]
+
+
+@pytest.mark.parametrize("name", params(GOOD))
+def test_layers_compute_what_the_checkpoint_says(said: Probed, name: str) -> None:
+    answer = said("patched")["loading"][name]
+    assert "error" not in answer, answer["error"]
+    kernels = KERNELS.get(GOOD[name].checkpoint, [INT8] * 4)
+    assert [layer["kernel"] for layer in answer["layers"].values()] == kernels * 2
+    for layer, found in answer["layers"].items():
+        assert found["off"] < 1e-6, layer
+
+
+@pytest.mark.parametrize("name", params(GOOD))
+def test_the_release_refuses_what_the_patched_one_loads(said: Probed, name: str) -> None:
+    loading = said("base")["loading"]
+    assert "error" in loading[name], loading[name]
+    if name == "config.json":
+        assert "ModelOpt currently only supports" in loading[name]["error"]
+
+
+@pytest.mark.parametrize("name", params(BAD))
+def test_a_bad_checkpoint_is_named(said: Probed, name: str) -> None:
+    answer = said("patched")["loading"][name]
+    for part in BAD[name].says:
+        assert part in answer.get("error", "it loads")
+
+
+@pytest.mark.patch("modelopt-int8-smoothquant")
+def test_float32_is_for_int8_on_the_cpu(said: Probed) -> None:
+    assert "torch.float32" in said("patched")["loading"]["config.json"]["dtypes"]
