@@ -70,6 +70,9 @@ def check(answers: list[dict[str, Any]], device: str) -> None:
         assert case["quantized wrong"] == 0, case
         assert case["dtype"] == case["given"], case
         assert case["off"] <= allowed[case["given"]], case
+        if case["name"] != "quantize":
+            assert case["from int8"], case
+            assert case["counts left"] == 0, case
 
 
 def test_against_float64(run: Run) -> None:
@@ -111,23 +114,15 @@ def test_what_they_compile_to(run: Run) -> None:
 
 
 # The series environment has what vLLM imports on the way; no GPU is there, so the operator itself is replaced by one
-# that says what it was given.
+# that says what it was given: eager, and in a graph that torch.compile traced.
 APPLIED = """
 import torch
-from vllm.config import VllmConfig, set_current_vllm_config
 import vllm.model_executor.kernels.linear.scaled_mm.fused_int8 as fused
 from vllm.model_executor.layers.quantization import modelopt
 
-given = []
-class Operators:
-    class vllm:
-        @staticmethod
-        def fused_int8_linear(x, pre, weight, weight_scale, input_scale, bias, choice):
-            given.append([x.tolist(), None if pre is None else pre.tolist(), list(weight.shape), choice])
-            return x
 fake = fused._fused_int8_linear_fake(
-    torch.empty(2, 0, 3, dtype=torch.half, device="meta"), None, torch.empty(3, 5, device="meta"),
-    None, None, None, "auto")
+    torch.empty(2, 0, 3, dtype=torch.int8, device="meta"), None, torch.empty(3, 5, device="meta"),
+    None, None, None, None, torch.half, "auto")
 
 class Layer(torch.nn.Module):
     logical_widths = [2]
@@ -144,20 +139,75 @@ kernel.config = fused.Int8ScaledMMLinearLayerConfig(
     is_static_input_scheme=True, is_channelwise=True, input_symmetric=True)
 kernel.layer_param_names = ["weight", "weight_scale", "input_scale", "input_zero_point", "azp_adj"]
 kernel.choice = "triton"
-real, torch.ops = torch.ops, Operators
-fused.torch.ops = Operators
 ours, others = layer(), layer()
 kernel.process_weights_after_loading(ours)
-x = torch.ones(1, 3)
-modelopt._SMOOTH_QUANT.apply(ours, x, None, lambda l, v, b: kernel.apply_weights(l, v, b))
+kept = ours.int8_split_counts
+# The weights are loaded once more, as at a reload.
+for name, value in layer().named_parameters():
+    setattr(ours, name, value)
+kernel.process_weights_after_loading(ours)
+apply = lambda x: modelopt._SMOOTH_QUANT.apply(ours, x, None, lambda l, v, b: kernel.apply_weights(l, v, b))
+
+given = []
+def say(x, pre, weight, weight_scale, input_scale, bias, counts, out_dtype, choice):
+    given.append([x.tolist(), str(x.dtype), None if pre is None else pre.tolist(), list(weight.shape),
+                  str(out_dtype), choice, counts is kept])
+    return x.new_zeros(*x.shape[:-1], weight.shape[1], dtype=out_dtype)
+class Spy(torch.fx.Interpreter):
+    def call_function(self, target, args, kwargs):
+        if "fused_int8_linear" in str(target):
+            return say(*args, **kwargs)
+        return super().call_function(target, args, kwargs)
+graphs = []
+def backend(graph, inputs):
+    graphs.append(graph)
+    return Spy(graph).run
+
+x = torch.tensor([[1.0, 0.25, -0.26], [1000.0, -1000.0, 0.0], [0.25, 0.375, 0.76]])
+out = torch.compile(apply, backend=backend, fullgraph=True)(x)
+compiled = given.pop()
+class Operators:
+    class vllm:
+        fused_int8_linear = staticmethod(say)
+real, torch.ops = torch.ops, Operators
+fused.torch.ops = Operators
+apply(x)
 plain = modelopt._SMOOTH_QUANT.apply(others, x, None, lambda l, v, b: v)
 torch.ops = real
-answer({"given": given, "plain": plain.tolist(), "fake": [list(fake.shape), str(fake.dtype)]})
+answer({"eager": given, "compiled": compiled, "graphs": len(graphs), "out": [list(out.shape), str(out.dtype)],
+        "plain": plain.tolist(), "fake": [list(fake.shape), str(fake.dtype)], "buffers": list(ours.state_dict())})
 """
 
 
-def test_the_scale_is_applied_once(trees: Callable[[str], Trees], ask: Ask) -> None:
-    said = ask(trees("vllm@v0.30.0").patched, APPLIED).value
-    assert said["given"] == [[[[1.0, 1.0, 1.0]], [1.0, 2.0, 3.0], [3, 2], "triton"]]
-    assert said["plain"] == [[1.0, 2.0, 3.0]]
-    assert said["fake"] == [[2, 0, 5], "torch.float16"]
+@pytest.fixture(scope="module")
+def applied(trees: Callable[[str], Trees], ask: Ask) -> dict[str, Any]:
+    said: dict[str, Any] = ask(trees("vllm@v0.30.0").patched, APPLIED).value
+    return said
+
+
+INPUT = [[1.0, 0.25, -0.26], [1000.0, -1000.0, 0.0], [0.25, 0.375, 0.76]]
+
+
+def approximately(rows: list[list[float]]) -> Any:
+    return [pytest.approx(row) for row in rows]
+
+
+def test_the_scale_is_applied_once(applied: dict[str, Any]) -> None:
+    ((x, dtype, pre, *rest),) = applied["eager"]
+    assert (x, dtype, pre) == (approximately(INPUT), "torch.float32", [1.0, 2.0, 3.0])
+    assert rest == [[3, 2], "torch.float32", "triton", True]
+    assert applied["plain"] == approximately([[a, 2 * b, 3 * c] for a, b, c in INPUT])
+    assert applied["fake"] == [[2, 0, 5], "torch.float16"]
+
+
+def test_the_compiler_gets_the_quantization(applied: dict[str, Any]) -> None:
+    x, dtype, pre, *rest = applied["compiled"]
+    assert (dtype, pre, rest) == ("torch.int8", None, [[3, 2], "torch.float32", "triton", True])
+    # x * pre / 0.5, ties to even.
+    assert x == [[2, 1, -2], [127, -128, 0], [0, 2, 5]]
+    assert applied["graphs"] == 1
+    assert applied["out"] == [[3, 2], "torch.float32"]
+
+
+def test_the_counters_are_no_part_of_a_checkpoint(applied: dict[str, Any]) -> None:
+    assert sorted(applied["buffers"]) == ["input_scale", "pre_quant_scale", "weight", "weight_scale"]
