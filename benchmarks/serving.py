@@ -9,8 +9,9 @@
 
 Wants vLLM 0.30.0 (with the series), torch and transformers in the environment, about 20 GB in --folder, and a GPU
 with 24 GB for the references (16 GB of weights in fp32). Every combination of vLLM, format and mode is an engine, one
-after the other, or with --together all at once (about 12 GB each): then the speeds are measured in turns, and what else
-happens on the machine meets all of them. vLLM's engine has a process of its own, as it has by default.
+after the other, or with --together all at once (about 12 GB each, beside the 16 GB that make the checkpoints): then the
+speeds are measured in turns, and what else happens on the machine meets all of them. vLLM's engine has a process of its
+own, as it has by default.
 
 Exactness is measured against the checkpoint's own arithmetic in fp32 (see serving_model.py), at every position of
 the prompts: how much the log-probability of the prompt's next token differs, and how often the most probable token is
@@ -36,11 +37,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from serving_engine import Engine, EngineDiedError, answer, wait_for
+from serving_engine import Engine, EngineDiedError, answer, look, wait_for
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests/series/vllm")]
@@ -105,12 +105,6 @@ def refer(model: Any, said: dict[str, Any]) -> dict[str, Any]:
         "favourites": logprobs.argmax(-1).tolist(),
         "greedy": greedy.tolist(),
     }
-
-
-def look(model: Any) -> dict[str, int]:
-    """Count the linear kernels that the loaded model has."""
-    kernels = (getattr(getattr(module, "quant_method", None), "kernel", None) for module in model.modules())
-    return dict(Counter(type(kernel).__name__ for kernel in kernels if kernel is not None))
 
 
 def serve(arguments: argparse.Namespace) -> None:
@@ -225,9 +219,9 @@ def environment(path: str) -> dict[str, str]:
     """Return the environment of an engine, with the vLLM of `path`."""
     return {
         **os.environ, "HF_HUB_OFFLINE": "1", "VLLM_USE_FLASHINFER_SAMPLER": "0",
-        # A function that counts kernels is sent to the engine's process.
+        # `look` is sent to the engine's process, and found there.
         "VLLM_ALLOW_INSECURE_SERIALIZATION": "1",
-        "PYTHONPATH": ":".join(filter(None, (path, os.environ.get("PYTHONPATH")))),
+        "PYTHONPATH": ":".join(filter(None, (path, os.environ.get("PYTHONPATH"), str(HERE)))),
     }  # fmt: skip
 
 
@@ -239,6 +233,7 @@ def in_turns(engines: dict[str, Engine], results: dict[str, Any], arguments: arg
             return engines[key].ask(*question)
         except EngineDiedError as error:
             results[key] = {"error": "it died", "log": str(error)}
+            print(f"{key} died; the end of its log comes at the end", flush=True)
             engines.pop(key).close()
             return None
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -71,3 +72,9 @@ def wait_for(file: Path) -> None:
     """Return as soon as the file exists."""
     while not file.exists():
         time.sleep(0.2)
+
+
+def look(model: Any) -> dict[str, int]:
+    """Count the linear kernels that the loaded model has."""
+    kernels = (getattr(getattr(module, "quant_method", None), "kernel", None) for module in model.modules())
+    return dict(Counter(type(kernel).__name__ for kernel in kernels if kernel is not None))

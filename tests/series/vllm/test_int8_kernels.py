@@ -163,6 +163,17 @@ def backend(graph, inputs):
     graphs.append(graph)
     return Spy(graph).run
 
+# Every finite bfloat16: where it is not what the exact quotient rounds to, and how far from a tie that lies.
+numbers = torch.arange(-32768, 32768, dtype=torch.int32).to(torch.int16).view(torch.bfloat16)
+numbers = numbers[numbers.isfinite()]
+off, from_tie = 0.0, 0.0
+for step in (0.021, 1.0, 3.3e-4):
+    scale = torch.tensor(step)
+    exact = numbers.double() / scale.double()
+    wrong = (fused.quantize_in_torch(numbers, None, scale).double() - exact.round().clamp(-128, 127)).abs()
+    off = max(off, wrong.max().item())
+    from_tie = max([from_tie, *(exact - exact.floor() - 0.5).abs()[wrong > 0].tolist()])
+
 x = torch.tensor([[1.0, 0.25, -0.26], [1000.0, -1000.0, 0.0], [0.25, 0.375, 0.76]])
 out = torch.compile(apply, backend=backend, fullgraph=True)(x)
 compiled = given.pop()
@@ -175,7 +186,8 @@ apply(x)
 plain = modelopt._SMOOTH_QUANT.apply(others, x, None, lambda l, v, b: v)
 torch.ops = real
 answer({"eager": given, "compiled": compiled, "graphs": len(graphs), "out": [list(out.shape), str(out.dtype)],
-        "plain": plain.tolist(), "fake": [list(fake.shape), str(fake.dtype)], "buffers": list(ours.state_dict())})
+        "plain": plain.tolist(), "fake": [list(fake.shape), str(fake.dtype)], "buffers": list(ours.state_dict()),
+        "off": off, "from tie": from_tie})
 """
 
 
@@ -206,6 +218,9 @@ def test_the_compiler_gets_the_quantization(applied: dict[str, Any]) -> None:
     # x * pre / 0.5, ties to even.
     assert x == [[2, 1, -2], [127, -128, 0], [0, 2, 5]]
     assert applied["graphs"] == 1
+    assert applied["off"] <= 1
+    # Two roundings of fp32, of a number up to 128.
+    assert applied["from tie"] <= 2**-16
     assert applied["out"] == [[3, 2], "torch.float32"]
 
 
