@@ -176,10 +176,9 @@ class Bench:
         chosen = self.config.matmul_config(m, n, k, self.gpu, True)
         ours_uses_cutlass = self.config.use_cutlass(m, n, k, self.gpu)
         # The product alone takes quantized input, so that it is not the configuration that quantizes.
-        alone = chosen if not chosen.quantize else self.config.matmul_config(5, n, k, self.gpu, True)
-        tiles = self.config.tiles(m, n, alone.block_m, alone.block_n)
-        # The quantization sets a split's counters to zero; here one launch does it for the whole graph.
-        counts = torch.zeros(copies, tiles, dtype=torch.int32, device="cuda") if alone.split_k > 1 else None
+        alone = self.config.matmul_config(m, n, k, self.gpu, True, True)
+        # Of a split along K; every product leaves them at zero.
+        counts = torch.zeros(self.config.MAX_TILES_SPLIT, dtype=torch.int32, device="cuda")
 
         def cutlass(weight: Any) -> None:
             torch.ops._C.cutlass_scaled_mm(out, q, weight.t(), scale, weight_scale, bias)
@@ -194,7 +193,7 @@ class Bench:
             return x * pre
 
         def ours_triton(weight: Any) -> None:
-            self.kernels.int8_linear(x, pre, weight, weight_scale, scale, bias, chosen, self.pdl)
+            self.kernels.int8_linear(x, pre, weight, weight_scale, scale, bias, chosen, self.pdl, counts, dtype)
 
         def ours(weight: Any) -> None:
             if ours_uses_cutlass:
@@ -203,11 +202,8 @@ class Bench:
             else:
                 ours_triton(weight)
 
-        def ours_alone(place: int) -> None:
-            if counts is not None and place == 0:
-                counts.zero_()
-            own = None if counts is None else counts[place]
-            self.kernels.matmul(q, None, weights[place], weight_scale, scale, bias, alone, False, own, dtype)
+        def ours_alone(weight: Any) -> None:
+            self.kernels.matmul(q, None, weight, weight_scale, scale, bias, alone, False, counts, dtype)
 
         def each(call: Callable[[Any], object]) -> list[Callable[[], object]]:
             return [lambda weight=weight: call(weight) for weight in weights]
@@ -219,7 +215,7 @@ class Bench:
             "ours, no CUTLASS": each(ours_triton),
             "Triton": each(lambda weight: (their_quantize(smooth()), their_triton(weight))),
             "product: Triton": each(their_triton),
-            "product: ours": [lambda place=place: ours_alone(place) for place in range(copies)],
+            "product: ours": each(ours_alone),
             "quantize: vLLM": [lambda: their_quantize(x)] * 16,
             "quantize: ours": [lambda: self.kernels.quantize(x, pre, scale, False)] * 16,
         }

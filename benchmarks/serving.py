@@ -1,13 +1,17 @@
 """Serve a random Qwen2.5-VL of 3B's size with vLLM, in bf16, INT8 and FP8: how exact, how fast; in one run.
 
     python benchmarks/serving.py                                   bf16, INT8 + FP8 KV, FP8 + FP8 KV, CUDA graphs
+    python benchmarks/serving.py --together                        all engines up at once, measured in turns
     python benchmarks/serving.py --formats int8-kv --modes eager,graphs
     python benchmarks/serving.py --paths stock=,ours=/path/of/patched     several vLLMs, side by side
     python benchmarks/serving.py --tiny --device cpu               a dry run without a GPU
     python benchmarks/serving.py --out results.json
 
 Wants vLLM 0.30.0 (with the series), torch and transformers in the environment, about 20 GB in --folder, and a GPU
-with 24 GB for the references (16 GB of weights in fp32). Every combination of vLLM, format and mode is a process.
+with 24 GB for the references (16 GB of weights in fp32). Every combination of vLLM, format and mode is an engine, one
+after the other, or with --together all at once (about 12 GB each, beside the 16 GB that make the checkpoints): then the
+speeds are measured in turns, and what else happens on the machine meets all of them. vLLM's engine has a process of its
+own, as it has by default.
 
 Exactness is measured against the checkpoint's own arithmetic in fp32 (see serving_model.py), at every position of
 the prompts: how much the log-probability of the prompt's next token differs, and how often the most probable token is
@@ -16,7 +20,8 @@ of two int8 steps falls on either side by bf16's last bit, so two right computat
 about as much as quantization changes the model. Therefore also: how far the reference is from the unquantized one
 ("itself"), and how far what vLLM serves is from that ("served"): a fault in serving makes the second the larger one.
 Throughput: `prefill` is 512 prompts of 512 tokens, `decode` 128 sequences of 256 tokens, `single` one of 256, in
-tokens/s, best of two; `ttft` the median time in ms to the first token of a 512-token prompt.
+tokens/s; `ttft` the time in ms to the first token of a 512-token prompt, the median of 15. Medians of --turns, after
+one that warms up.
 """
 
 # mypy: disable-error-code="import-not-found"
@@ -32,13 +37,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
+
+from serving_engine import Engine, EngineDiedError, answer, look, wait_for
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests/series/vllm")]
 GREEDY = 16
+# Options that are handed on as they are.
+FLAGS = ("tiny", "together", "no_exact", "no_speed")
 SIZES = {"prefill": (512, 512, 1), "decode": (128, 16, 256), "single": (1, 16, 256)}
 TINY_SIZES = {"prefill": (8, 32, 1), "decode": (4, 16, 16), "single": (1, 16, 16)}
 
@@ -67,7 +75,7 @@ def make(arguments: argparse.Namespace) -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
     device = arguments.device
     sm.watch_attention()
-    model = sm.build(arguments.tiny, device)
+    model = sm.build(arguments.tiny, device, arguments.layers)
     asked = {
         name: picture_inputs(words) if name == "picture" else {"input_ids": torch.tensor([words])}
         for name, words in prompts().items()
@@ -80,7 +88,7 @@ def make(arguments: argparse.Namespace) -> None:
         form = sm.FORMATS[name]
         with sm.quantized(model, form, calibration) as tensors:
             sm.write(arguments.folder / name, model, form, tensors)
-            reference = {kind: refer(model, said) for kind, said in asked.items()}
+            reference = {} if arguments.no_exact else {kind: refer(model, said) for kind, said in asked.items()}
         (arguments.folder / f"{name}.json").write_text(json.dumps(reference))
 
 
@@ -99,41 +107,44 @@ def refer(model: Any, said: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def look(model: Any) -> dict[str, int]:
-    """Count the linear kernels that the loaded model has."""
-    kernels = (getattr(getattr(module, "quant_method", None), "kernel", None) for module in model.modules())
-    return dict(Counter(type(kernel).__name__ for kernel in kernels if kernel is not None))
-
-
 def serve(arguments: argparse.Namespace) -> None:
-    """Serve one checkpoint in one mode; write the figures."""
+    """Start an engine for one checkpoint in one mode, and answer questions about it."""
     from vllm import LLM, SamplingParams
 
-    name, mode = arguments.serve
+    name, mode, descriptor = arguments.serve
+    wait_for(arguments.folder / f"{name}.json")
     start = time.perf_counter()
     options: dict[str, Any] = {"kernel_config": {"enable_flashinfer_autotune": False}}
     if arguments.device == "cpu":
         # vLLM's CPU build has no FP8 quantization of its own.
         options["compilation_config"] = {"custom_ops": ["all", "-quant_fp8"]}
+    if arguments.together:
+        # Each takes what it needs and 2 GiB for its cache, not most of the GPU.
+        options |= {"gpu_memory_utilization": 0.1, "kv_cache_memory_bytes": 2 << 30}
+    else:
+        options["gpu_memory_utilization"] = 0.8
     llm = LLM(
         str(arguments.folder / name), dtype="bfloat16", max_model_len=1024, enable_prefix_caching=False,
         enforce_eager=mode == "eager", max_num_seqs=256, max_num_batched_tokens=8192,
-        gpu_memory_utilization=0.8, limit_mm_per_prompt={"image": 1, "video": 0}, **options,
+        limit_mm_per_prompt={"image": 1, "video": 0}, **options,
     )  # fmt: skip
-    figures: dict[str, Any] = {"start": time.perf_counter() - start, "kernels": llm.apply_model(look)[0]}
-    reference, plain = (read(arguments.folder / f"{which}.json") for which in (name, "bf16"))
-    figures["exact"] = exactness(llm, reference, plain)
+    ready = {"start": time.perf_counter() - start, "kernels": llm.apply_model(look)[0]}
     sizes = TINY_SIZES if arguments.tiny else SIZES
-    if not arguments.no_speed:
-        for kind, (count, length, made) in sizes.items():
-            sampling = SamplingParams(temperature=0, max_tokens=made, ignore_eos=True, detokenize=False)
-            times = [clock(llm, requests(count, length, turn), sampling) for turn in range(3)]
-            # The first turn warms up.
-            figures[kind] = count * (length if made == 1 else made) / min(times[1:])
-        one = SamplingParams(temperature=0, max_tokens=1, detokenize=False)
-        length = sizes["prefill"][1]
-        figures["ttft"] = 1000 * statistics.median(clock(llm, requests(1, length, turn), one) for turn in range(15))
-    Path(arguments.out).write_text(json.dumps(figures))
+
+    def exact() -> dict[str, Any]:
+        reference, plain = (read(arguments.folder / f"{which}.json") for which in (name, "bf16"))
+        return exactness(llm, reference, plain)
+
+    def speed(kind: str, turn: int) -> float:
+        if kind == "ttft":
+            one = SamplingParams(temperature=0, max_tokens=1, detokenize=False)
+            length = sizes["prefill"][1]
+            return 1000 * statistics.median(clock(llm, requests(1, length, 15 * turn + n), one) for n in range(15))
+        count, length, made = sizes[kind]
+        sampling = SamplingParams(temperature=0, max_tokens=made, ignore_eos=True, detokenize=False)
+        return count * (length if made == 1 else made) / clock(llm, requests(count, length, turn), sampling)
+
+    answer(int(descriptor), {"ready": lambda: ready, "exact": exact, "speed": speed})
 
 
 def read(file: Path) -> dict[str, Any]:
@@ -196,23 +207,54 @@ def distance(one: list[float], other: list[float]) -> float:
     return statistics.mean(abs(a - b) for a, b in zip(one, other, strict=True))
 
 
-def child(arguments: argparse.Namespace, out: Path, path: str, *more: str) -> Any:
-    """Run this script in a process of its own; return what it wrote to `out`, or its last words."""
+def command_of(arguments: argparse.Namespace, *more: str) -> list[str]:
+    """Return how this script is called for a part of its work."""
     command = [sys.executable, str(Path(__file__)), "--folder", str(arguments.folder), "--device", arguments.device]
-    command += ["--formats", arguments.formats, "--out", str(out), *more]
-    command += ["--tiny"] * arguments.tiny + ["--no-speed"] * arguments.no_speed
-    env = {
-        **os.environ, "HF_HUB_OFFLINE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-        "VLLM_USE_FLASHINFER_SAMPLER": "0", "PYTHONPATH": ":".join(filter(None, (path, os.environ.get("PYTHONPATH")))),
+    command += ["--layers", str(arguments.layers), "--formats", arguments.formats]
+    command += [f"--{flag.replace('_', '-')}" for flag in FLAGS if getattr(arguments, flag)]
+    return [*command, *more]
+
+
+def environment(path: str) -> dict[str, str]:
+    """Return the environment of an engine, with the vLLM of `path`."""
+    return {
+        **os.environ, "HF_HUB_OFFLINE": "1", "VLLM_USE_FLASHINFER_SAMPLER": "0",
+        # `look` is sent to the engine's process, and found there.
+        "VLLM_ALLOW_INSECURE_SERIALIZATION": "1",
+        "PYTHONPATH": ":".join(filter(None, (path, os.environ.get("PYTHONPATH"), str(HERE)))),
     }  # fmt: skip
-    log = out.with_suffix(".log")
-    with log.open("w") as stream:
-        code = subprocess.run(command, env=env, stdout=stream, stderr=subprocess.STDOUT, check=False).returncode
-    return (
-        json.loads(out.read_text())
-        if out.exists()
-        else {"error": f"exit status {code}", "log": log.read_text()[-3000:]}
-    )
+
+
+def in_turns(engines: dict[str, Engine], results: dict[str, Any], arguments: argparse.Namespace) -> None:
+    """Ask all engines, in turns; an engine that dies leaves its last words in the results."""
+
+    def ask(key: str, *question: Any) -> Any:
+        try:
+            return engines[key].ask(*question)
+        except EngineDiedError as error:
+            results[key] = {"error": "it died", "log": str(error)}
+            print(f"{key} died; the end of its log comes at the end", flush=True)
+            engines.pop(key).close()
+            return None
+
+    for key in list(engines):
+        ready = ask(key, "ready")
+        if ready is not None:
+            results[key] = ready
+            print(key, ready, flush=True)
+    if not arguments.no_exact:
+        for key in list(engines):
+            results[key]["exact"] = ask(key, "exact")
+            print(key, results[key]["exact"], flush=True)
+    for kind in () if arguments.no_speed else (*SIZES, "ttft"):
+        values: dict[str, list[float]] = {key: [] for key in engines}
+        for turn in range(arguments.turns + 1):
+            for key in list(engines):
+                values[key].append(ask(key, "speed", kind, turn))
+        for key in engines:
+            # The first turn warms up.
+            results[key][kind] = statistics.median(values[key][1:])
+            print(f"{key} {kind} " + " ".join(f"{value:.1f}" for value in values[key]), flush=True)
 
 
 def show(results: dict[str, Any]) -> None:
@@ -224,9 +266,32 @@ def show(results: dict[str, Any]) -> None:
             print(f"{name:28}{said['error']}\n{said['log'][-1500:]}")
             continue
         row = "".join(f"{said[column]:11.1f}" if column in said else f"{'-':>11}" for column in speeds)
-        exact = said["exact"]
+        exact = said.get("exact") or {}
         row += "".join(f"{exact[column]:11.4f}" if column in exact else f"{'-':>11}" for column in distances)
-        print(f"{name:28}{row}  {' '.join(map(str, exact['greedy tokens, of 16'].values()))}  {said['kernels']}")
+        greedy = " ".join(map(str, exact.get("greedy tokens, of 16", {}).values()))
+        print(f"{name:28}{row}  {greedy}  {said['kernels']}")
+
+
+def start_making(arguments: argparse.Namespace, wanted: list[str]) -> subprocess.Popen[bytes]:
+    """Start the process that writes the checkpoints."""
+    asked = argparse.Namespace(**{**vars(arguments), "formats": ",".join(wanted)})
+    with (arguments.folder / "make.log").open("w") as stream:
+        return subprocess.Popen(
+            command_of(asked, "--make"), env=environment(""), stdout=stream, stderr=subprocess.STDOUT
+        )
+
+
+def start_engines(
+    group: list[str],
+    combinations: dict[str, tuple[str, str, str]],
+    arguments: argparse.Namespace,
+    engines: dict[str, Engine],
+) -> None:
+    """Start the engines of a group."""
+    for key in group:
+        name, mode, path = combinations[key]
+        log = arguments.folder / f"{key.replace(' ', '_')}.log"
+        engines[key] = Engine(command_of(arguments, "--serve", name, mode), environment(path), log)
 
 
 def main() -> None:
@@ -237,11 +302,15 @@ def main() -> None:
     parser.add_argument("--paths", default="vllm=", help="NAME=FOLDER,...: put before PYTHONPATH")
     parser.add_argument("--folder", type=Path, help="where the checkpoints go; kept if it is named")
     parser.add_argument("--device", default="cuda")
+    parser.add_argument("--layers", type=int, default=36, help="of the language model")
     parser.add_argument("--tiny", action="store_true", help="a tiny model")
+    parser.add_argument("--together", action="store_true", help="have all engines up at once, and measure in turns")
+    parser.add_argument("--turns", type=int, default=3, help="how often each speed is measured")
     parser.add_argument("--no-speed", action="store_true", help="exactness only")
+    parser.add_argument("--no-exact", action="store_true", help="speed only")
     parser.add_argument("--out", default="serving.json")
     parser.add_argument("--make", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.make:
         return make(arguments)
@@ -251,28 +320,31 @@ def main() -> None:
     arguments.folder = arguments.folder or Path(tempfile.mkdtemp())
     arguments.folder.mkdir(parents=True, exist_ok=True)
     results: dict[str, Any] = {}
+    wanted = [name for name in arguments.formats.split(",") if not (arguments.folder / f"{name}.json").exists()]
+    combinations = {
+        f"{name} {mode} {label}": (name, mode, path)
+        for name in arguments.formats.split(",")
+        for mode in arguments.modes.split(",")
+        for label, _, path in (pair.partition("=") for pair in arguments.paths.split(","))
+    }
     try:
-        wanted = [name for name in arguments.formats.split(",") if not (arguments.folder / f"{name}.json").exists()]
-        start = time.perf_counter()
-        if wanted:
-            said = child(
-                argparse.Namespace(**{**vars(arguments), "formats": ",".join(wanted)}),
-                arguments.folder / "make",
-                "",
-                "--make",
-            )
-            if not all((arguments.folder / f"{name}.json").exists() for name in wanted):
-                raise SystemExit(said["log"])
-        print(f"checkpoints and references: {time.perf_counter() - start:.0f} s", flush=True)
-        for name in arguments.formats.split(","):
-            for mode in arguments.modes.split(","):
-                for label, _, path in (pair.partition("=") for pair in arguments.paths.split(",")):
-                    key = f"{name} {mode} {label}"
-                    out = arguments.folder / f"{key.replace(' ', '_')}.said"
-                    out.unlink(missing_ok=True)
-                    results[key] = child(arguments, out, path, "--serve", name, mode)
-                    print(key, {k: v for k, v in results[key].items() if k != "log"}, flush=True)
-                    Path(arguments.out).write_text(json.dumps(results, indent=1))
+        made = start_making(arguments, wanted) if wanted else None
+        groups = [list(combinations)] if arguments.together else [[key] for key in combinations]
+        for group in groups:
+            engines: dict[str, Engine] = {}
+            try:
+                if arguments.together:
+                    # They wait for their checkpoints, and import vLLM meanwhile.
+                    start_engines(group, combinations, arguments, engines)
+                if made is not None and made.wait():
+                    raise SystemExit((arguments.folder / "make.log").read_text()[-3000:])
+                if not arguments.together:
+                    start_engines(group, combinations, arguments, engines)
+                in_turns(engines, results, arguments)
+            finally:
+                for engine in engines.values():
+                    engine.close()
+            Path(arguments.out).write_text(json.dumps(results, indent=1))
     finally:
         if temporary:
             shutil.rmtree(arguments.folder)

@@ -46,8 +46,8 @@ FORMATS = {
 }
 
 
-def config(small: bool) -> Any:
-    """Return the configuration: Qwen2.5-VL-3B's shape, or a tiny one; the tokens are those of tiny.py."""
+def config(small: bool, layers: int) -> Any:
+    """Return the configuration: Qwen2.5-VL-3B's shape with as many layers, or a tiny one; tokens are tiny.py's."""
     import tiny
     import transformers as hf
 
@@ -57,7 +57,7 @@ def config(small: bool) -> Any:
         return made
     rope = {"rope_type": "default", "type": "default", "mrope_section": [16, 24, 24], "rope_theta": 1e6}
     text = {
-        "vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36,
+        "vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": layers,
         "num_attention_heads": 16, "num_key_value_heads": 2, "max_position_embeddings": 32768, "rms_norm_eps": 1e-6,
         "tie_word_embeddings": False, "bos_token_id": None, "eos_token_id": 256, "pad_token_id": 256,
         "rope_parameters": rope, "rope_scaling": rope,
@@ -77,7 +77,7 @@ def config(small: bool) -> Any:
 
 
 @torch.no_grad()
-def build(small: bool, device: str) -> Any:
+def build(small: bool, device: str, layers: int) -> Any:
     """Return the model in fp32, with weights that bf16 holds exactly.
 
     Every linear layer keeps its input's variance, what goes into the residual stream is divided by the depth, and
@@ -86,7 +86,7 @@ def build(small: bool, device: str) -> Any:
     import transformers as hf
 
     torch.manual_seed(0)
-    made = config(small)
+    made = config(small, layers)
     with torch.device(device):
         model = hf.AutoModelForImageTextToText.from_config(made, dtype=torch.float32).eval()
     depth = made.text_config.num_hidden_layers

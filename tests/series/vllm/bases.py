@@ -55,4 +55,5 @@ PATCHES = (
     "modelopt-mixed-unknown-algo",
     "int8-fused-linear",
     "modelopt-int8-fused-scale",
+    "int8-compiled-quantization",
 )

@@ -44,8 +44,9 @@ def all_compiled() -> list[Compiled]:
     for capability, sms in GPUS:
         for k, n in LAYERS:
             for m in ROWS:
-                chosen = config.matmul_config(m, n, k, config.Gpu(capability, sms), True)
-                found[Compiled(capability, chosen._replace(split_k=min(chosen.split_k, 2)))] = None
+                for quantized in (False, True):
+                    chosen = config.matmul_config(m, n, k, config.Gpu(capability, sms), True, quantized)
+                    found[Compiled(capability, chosen._replace(split_k=min(chosen.split_k, 2)))] = None
     return list(found)
 
 
@@ -146,11 +147,22 @@ def error(case: Case, chosen: Any, device: str) -> dict[str, Any]:
     q = kernels.quantize(case.x, case.pre, case.scale, False)
     wrong = int((q.double() != reference_quantize(case.x, case.pre, case.scale, device)).sum())
     pdl = device == "cuda" and torch.cuda.get_device_capability()[0] >= 9
-    out = kernels.int8_linear(*case, chosen, pdl)
+    counts = torch.zeros(config.MAX_TILES_SPLIT, dtype=torch.int32, device=device)
+    out = kernels.int8_linear(*case, chosen, pdl, counts, case.x.dtype)
+    # Once more from int8, with the counters as the first call left them.
+    given = case._replace(x=q, pre=None)
+    product = config.MatmulConfig(16, 32, 64, 4, 4) if chosen.quantize else chosen
+    again = kernels.int8_linear(*given, product, pdl, counts, case.x.dtype)
     expected = case.expected(device)
     finite = bool(torch.isfinite(out).all())
     off = ((out.double() - expected).abs() / expected.abs().amax().clamp(min=1e-9)).amax().item()
-    return {"quantized wrong": wrong, "off": off if finite else float("inf"), "dtype": str(out.dtype)}
+    return {
+        "quantized wrong": wrong,
+        "off": off if finite else float("inf"),
+        "dtype": str(out.dtype),
+        "from int8": bool((again == out).all()),
+        "counts left": int(counts.count_nonzero()),
+    }
 
 
 def reference(device: str) -> list[dict[str, Any]]:
@@ -236,14 +248,10 @@ def matmul_source(item: Compiled) -> Any:
 
 def quantize_source(capability: int) -> Any:
     signature = {
-        "x_ptr": "*bf16", "pre_ptr": "*bf16", "scale_ptr": "*fp32", "q_ptr": "*i8", "count_ptr": "*i32",
-        "K": "i32", "stride_x": "i32", "counts": "i32",
+        "x_ptr": "*bf16", "pre_ptr": "*bf16", "scale_ptr": "*fp32", "q_ptr": "*i8", "K": "i32", "stride_x": "i32",
     }  # fmt: skip
-    constants = {
-        "HAS_PRE": True, "EVEN_K": True, "COUNTS": config.MAX_TILES_SPLIT, "BLOCK_K": kernels.QUANTIZE_BLOCK,
-        "PDL": capability >= 90,
-    }  # fmt: skip
-    return source(kernels._quantize_kernel, signature, constants, {"counts"})
+    constants = {"HAS_PRE": True, "EVEN_K": True, "BLOCK_K": kernels.QUANTIZE_BLOCK, "PDL": capability >= 90}
+    return source(kernels._quantize_kernel, signature, constants, set())
 
 
 def compiled(item: Compiled | int, name: str, options: dict[str, int]) -> dict[str, Any]:

@@ -84,6 +84,9 @@ def check(answers: list[dict[str, Any]], device: str) -> None:
         assert case["quantized wrong"] == 0, case
         assert case["dtype"] == case["given"], case
         assert case["off"] <= allowed[case["given"]], case
+        if case["name"] != "quantize":
+            assert case["from int8"], case
+            assert case["counts left"] == 0, case
 
 
 @pytest.mark.patch("int8-fused-linear")
@@ -125,9 +128,37 @@ def test_what_they_compile_to(run: Run) -> None:
     assert any(operation.startswith("wgmma") for operation in hopper)
 
 
-@pytest.mark.patch("modelopt-int8-fused-scale")
+INPUT = [[1.0, 0.25, -0.26], [1000.0, -1000.0, 0.0], [0.25, 0.375, 0.76]]
+
+
+def approximately(rows: list[list[float]]) -> Any:
+    return [pytest.approx(row) for row in rows]
+
+
+@pytest.mark.patch("modelopt-int8-fused-scale", "int8-compiled-quantization")
 def test_the_scale_is_applied_once(said: Probed) -> None:
     scale = said("patched")["scale"]
-    assert scale["given"] == [[[[1.0, 1.0, 1.0]], [1.0, 2.0, 3.0], [3, 2], "triton"]]
-    assert scale["plain"] == [[1.0, 2.0, 3.0]]
+    ((x, dtype, pre, *rest),) = scale["eager"]
+    assert (x, dtype, pre) == (approximately(INPUT), "torch.float32", [1.0, 2.0, 3.0])
+    assert rest == [[3, 2], "torch.float32", "triton", True]
+    assert scale["plain"] == approximately([[a, 2 * b, 3 * c] for a, b, c in INPUT])
     assert scale["fake"] == [[2, 0, 5], "torch.float16"]
+
+
+@pytest.mark.patch("int8-compiled-quantization")
+def test_the_compiler_gets_the_quantization(said: Probed) -> None:
+    scale = said("patched")["scale"]
+    x, dtype, pre, *rest = scale["compiled"]
+    assert (dtype, pre, rest) == ("torch.int8", None, [[3, 2], "torch.float32", "triton", True])
+    # x * pre / 0.5, ties to even.
+    assert x == [[2, 1, -2], [127, -128, 0], [0, 2, 5]]
+    assert scale["graphs"] == 1
+    assert scale["off"] <= 1
+    # Two roundings of fp32, of a number up to 128.
+    assert scale["from tie"] <= 2**-16
+    assert scale["out"] == [[3, 2], "torch.float32"]
+
+
+@pytest.mark.patch("int8-compiled-quantization")
+def test_the_counters_are_no_part_of_a_checkpoint(said: Probed) -> None:
+    assert said("patched")["scale"]["buffers"] == ["input_scale", "pre_quant_scale", "weight", "weight_scale"]

@@ -31,29 +31,97 @@ class Layer(torch.nn.Module):
             setattr(self, name, torch.nn.Parameter(value, requires_grad=False))
 
 
-def probe(_: None) -> dict[str, Any]:
-    given = []
+class Operator:
+    """Stands for the fused operator: says what it was given, whether eager or in a graph that torch.compile traced."""
 
-    def fused_int8_linear(
-        x: Any, pre: Any, weight: Any, weight_scale: Any, input_scale: Any, bias: Any, choice: str
+    def __init__(self) -> None:
+        self.given: list[list[Any]] = []
+        self.counts: Any = None
+        self.graphs = 0
+
+    def __call__(
+        self,
+        x: Any,
+        pre: Any,
+        weight: Any,
+        weight_scale: Any,
+        input_scale: Any,
+        bias: Any,
+        counts: Any,
+        out_dtype: Any,
+        choice: str,
     ) -> Any:
-        given.append([x.tolist(), None if pre is None else pre.tolist(), list(weight.shape), choice])
-        return x
+        said = [x.tolist(), str(x.dtype), None if pre is None else pre.tolist(), list(weight.shape), str(out_dtype)]
+        self.given.append([*said, choice, counts is self.counts])
+        return x.new_zeros(*x.shape[:-1], weight.shape[1], dtype=out_dtype)
 
-    def meta(*shape: int) -> Any:
-        return torch.empty(*shape, dtype=torch.half, device="meta")
+    def backend(self, graph: Any, inputs: Any) -> Any:
+        """Run a traced graph as it is, with this in the operator's place."""
+        self.graphs += 1
+        say = self
 
-    fake = fused._fused_int8_linear_fake(meta(2, 0, 3), None, meta(3, 5), None, None, None, "auto")
+        class Spy(torch.fx.Interpreter):  # type: ignore[misc]
+            def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+                if "fused_int8_linear" in str(target):
+                    return say(*args, **kwargs)
+                return super().call_function(target, args, kwargs)
+
+        return Spy(graph).run
+
+
+def in_torch() -> dict[str, float]:
+    """Quantize every finite bfloat16: how far is it from what the exact quotient rounds to, and that from a tie."""
+    numbers = torch.arange(-32768, 32768, dtype=torch.int32).to(torch.int16).view(torch.bfloat16)
+    numbers = numbers[numbers.isfinite()]
+    off, from_tie = 0.0, 0.0
+    for step in (0.021, 1.0, 3.3e-4):
+        scale = torch.tensor(step)
+        exact = numbers.double() / scale.double()
+        wrong = (fused.quantize_in_torch(numbers, None, scale).double() - exact.round().clamp(-128, 127)).abs()
+        off = max(off, wrong.max().item())
+        from_tie = max([from_tie, *(exact - exact.floor() - 0.5).abs()[wrong > 0].tolist()])
+    return {"off": off, "from tie": from_tie}
+
+
+def probe(_: None) -> dict[str, Any]:
+    def meta(*shape: int, dtype: Any = torch.half) -> Any:
+        return torch.empty(*shape, dtype=dtype, device="meta")
+
+    fake = fused._fused_int8_linear_fake(
+        meta(2, 0, 3, dtype=torch.int8), None, meta(3, 5), None, None, None, None, torch.half, "auto"
+    )
     kernel = object.__new__(fused.FusedInt8ScaledMMLinearKernel)
     kernel.config = fused.Int8ScaledMMLinearLayerConfig(
         is_static_input_scheme=True, is_channelwise=True, input_symmetric=True
     )
     kernel.layer_param_names = ["weight", "weight_scale", "input_scale", "input_zero_point", "azp_adj"]
     kernel.choice = "triton"
-    ours, others, x = Layer(), Layer(), torch.ones(1, 3)
+    ours, others, operator = Layer(), Layer(), Operator()
     kernel.process_weights_after_loading(ours)
-    operators = SimpleNamespace(vllm=SimpleNamespace(fused_int8_linear=fused_int8_linear))
-    with mock.patch.object(torch, "ops", operators):
-        modelopt._SMOOTH_QUANT.apply(ours, x, None, lambda layer, value, bias: kernel.apply_weights(layer, value, bias))
+    operator.counts = ours.int8_split_counts
+    # The weights are loaded once more, as at a reload.
+    for name, value in Layer().named_parameters():
+        setattr(ours, name, value)
+    kernel.process_weights_after_loading(ours)
+
+    def apply(x: Any) -> Any:
+        return modelopt._SMOOTH_QUANT.apply(
+            ours, x, None, lambda layer, value, bias: kernel.apply_weights(layer, value, bias)
+        )
+
+    x = torch.tensor([[1.0, 0.25, -0.26], [1000.0, -1000.0, 0.0], [0.25, 0.375, 0.76]])
+    out = torch.compile(apply, backend=operator.backend, fullgraph=True)(x)
+    compiled = operator.given.pop()
+    with mock.patch.object(torch, "ops", SimpleNamespace(vllm=SimpleNamespace(fused_int8_linear=operator))):
+        apply(x)
         plain = modelopt._SMOOTH_QUANT.apply(others, x, None, lambda layer, value, bias: value)
-    return {"given": given, "plain": plain.tolist(), "fake": [list(fake.shape), str(fake.dtype)]}
+    return {
+        "eager": operator.given,
+        "compiled": compiled,
+        "graphs": operator.graphs,
+        "out": [list(out.shape), str(out.dtype)],
+        "plain": plain.tolist(),
+        "fake": [list(fake.shape), str(fake.dtype)],
+        "buffers": sorted(ours.state_dict()),
+        **in_torch(),
+    }
