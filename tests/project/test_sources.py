@@ -286,6 +286,16 @@ def test_a_submodule_that_the_user_updated(project: Project, host: str, run: Run
     assert git(above.extern, "rev-parse", "HEAD^{tree}") == project.root.upstream.tree()
 
 
+def test_a_submodule_that_the_user_updates_after_the_tool_fetched_it(project: Project, host: str, run: Run) -> None:
+    above = Super(project, host)
+    assert run("--root", above.path, "record", "foo").code == 0
+    assert not (above.extern / ".git").exists()
+    git(above.path, "-c", "protocol.file.allow=always", "submodule", "update", "-q", "--init", "--depth", "1")
+    assert git(above.extern, "rev-parse", "HEAD") == project.root.base
+    assert git(above.extern, "status", "--porcelain") == ""
+    assert run("--root", above.path, "apply").code == 0
+
+
 def test_auto_takes_the_archive_where_the_host_is_gone(project: Project, run: Run, tmp_path: Path) -> None:
     above = Super(project, (tmp_path / "nowhere.git").as_uri())
     result = run("--root", above.path, "apply", "--json")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ..conftest import Run, git
-from .conftest import History, both, put, remove, replace
+from .conftest import History, both, move, put, remove, replace
 
 
 @pytest.fixture
@@ -208,6 +208,26 @@ def test_what_has_no_markers_must_be_decided(history: History, run: Run) -> None
     (item,) = history.rebase(run, "--continue")["patches"]
     assert item["fate"] == "modified"
     assert "lib/elsewhere.py" in (history.new / "change.patch").read_text()
+
+
+def test_a_link_in_a_folders_place_can_be_resolved(history: History, run: Run) -> None:
+    """Upstream moved a folder, rewrote its file, and left a link to the new folder behind."""
+
+    def link(top: Path) -> None:
+        (top / "pkg").rmdir()
+        (top / "pkg").symlink_to("lib")
+
+    history.patch("one", replace("pkg/one.py", "line 7\n", "line seven\n"))
+    moved = both(move("pkg/two.py", "lib/two.py"), remove("pkg/link-target"))
+    history.release("2.0", both(moved, remove("pkg/one.py"), put("lib/one.py", "all new\n"), link))
+    history.ready()
+    history.rebase(run, "2.0", code=4)
+    git(work(history), "reset", "-q", "--hard")
+    (work(history) / "lib/one.py").write_text("all new\nseven\n")
+    git(work(history), "add", "lib/one.py")
+    (report,) = history.rebase(run, "--continue")["patches"]
+    assert report["resolved"]
+    assert "+++ b/lib/one.py\n@@ -1 +1,2 @@\n all new\n+seven\n" in (history.new / "one.patch").read_text()
 
 
 def test_upstreamed_with_changes_is_hinted(history: History, run: Run) -> None:

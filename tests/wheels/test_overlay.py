@@ -246,3 +246,19 @@ def test_a_damaged_zip_is_refused(tmp_path: Path) -> None:
             archive.writestr("a", "2")
     with pytest.raises(IntegrityError, match="twice"):
         Archive(file)
+
+
+def test_another_wheel_of_the_same_name_is_told_of(wheel_root: WheelRoot, run: Run) -> None:
+    """As a source build of the same series leaves one: it has the same version."""
+    made, report = built(wheel_root, run)
+    assert report["replaced"] is None
+    made.write_bytes(b"compiled")
+    told = run("--root", wheel_root.path, "build", "--offline")
+    assert told.code == 0
+    digest = hashlib.sha256(b"compiled").hexdigest()
+    assert digest in "".join(told.out.split())
+    assert "replaced another wheel of that name" in " ".join(told.out.split())
+    made.write_bytes(b"compiled")
+    again, report = built(wheel_root, run)
+    assert (again, report["replaced"]) == (made, digest)
+    assert built(wheel_root, run)[1]["replaced"] is None

@@ -110,6 +110,12 @@ def exported(
     return {"base": run("base", {"int8_sq": jobs["int8_sq"]}), "patched": run("patched", jobs)}
 
 
+def transformers_of(python: str) -> int:
+    """Return the number before the first point of the version of transformers that an interpreter has."""
+    ask = "import importlib.metadata as m; print(m.version('transformers'))"
+    return int(subprocess.check_output([python, "-c", ask], text=True).split(".")[0])
+
+
 def is_unified(answer: Any) -> bool:
     """Tell whether a job ended with the unified checkpoint, and not in TensorRT-LLM's export."""
     if isinstance(answer, dict):
@@ -143,7 +149,7 @@ def test_a_language_model_keeps_its_way_unless_asked(exported: dict[str, dict[st
 def test_the_library_makes_the_same_checkpoint(
     spec: str, exported: dict[str, dict[str, Any]], git_trees: Callable[[str], Trees], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if spec == "modelopt@0.40.0":
+    if spec == "modelopt@0.40.0" and transformers_of(os.environ["PATCHSET_SERIES_PYTHON"]) >= 5:
         pytest.skip("0.40.0's data loader calls a method that transformers 5 dropped")
     script = Path(exported["patched"]["int8_sq"])
     folder = script.parent.parent

@@ -16,30 +16,39 @@ from ..conftest import Ask, Trees
 pytestmark = pytest.mark.slow
 
 TINY = Path(__file__).parents[1] / "vllm"
-MODEL = f"""
+# The last norm of the broken one is behind every layer that is calibrated.
+MODELS = f"""
 sys.path.insert(0, {str(TINY)!r})
 import tiny
 from pathlib import Path
-tiny.build("qwen2_5_vl").save_pretrained("model")
-tiny.write_processor("qwen2_5_vl", Path("model"))
+model = tiny.build("qwen2_5_vl")
+for name in ("model", "broken"):
+    model.save_pretrained(name)
+    tiny.write_processor("qwen2_5_vl", Path(name))
+    model.model.language_model.norm.weight.data[3] = float("nan")
 answer(None)
 """
 
 
-def test_a_vision_language_model(
-    trees: Callable[[str], Trees],
-    ask: Ask,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    tree = trees("modelopt@0.46.0").patched
-    ask(tree, MODEL, cwd=tmp_path)
-    (tmp_path / "captions.txt").write_text("a red circle\ntwo dogs\n")
-    monkeypatch.setenv("PYTHONPATH", str(tree))
-    options = ["--captions", str(tmp_path / "captions.txt"), "--calib-size", "9", "--device", "cpu", "--json"]
-    options += ["--python", os.environ["PATCHSET_SERIES_PYTHON"], "--unpatched"]
-    assert main(["quantize", str(tmp_path / "model"), str(tmp_path / "out"), *options]) == 0
+@pytest.fixture(scope="module")
+def folder(trees: Callable[[str], Trees], ask: Ask, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a tiny model, one that says NaN, and captions."""
+    made = tmp_path_factory.mktemp("quantize")
+    ask(trees("modelopt@0.46.0").patched, MODELS, cwd=made)
+    (made / "captions.txt").write_text("\na red circle\ntwo dogs\n")
+    return made
+
+
+@pytest.fixture
+def options(folder: Path, trees: Callable[[str], Trees], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return what every call needs; the patched tree stands in for an installed wheel."""
+    monkeypatch.setenv("PYTHONPATH", str(trees("modelopt@0.46.0").patched))
+    made = ["--captions", str(folder / "captions.txt"), "--calib-size", "9", "--device", "cpu", "--json"]
+    return [*made, "--python", os.environ["PATCHSET_SERIES_PYTHON"], "--unpatched"]
+
+
+def test_a_vision_language_model(folder: Path, options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["quantize", str(folder / "model"), str(folder / "out"), *options]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["check"]["good"]
     assert (said["check"]["algo"], said["check"]["cache"], said["check"]["quantized"]) == (
@@ -47,6 +56,16 @@ def test_a_vision_language_model(
         "FP8",
         14,
     )
-    assert {"calibrate", "export"} == set(said["seconds"])
-    assert (tmp_path / "out/preprocessor_config.json").exists()
-    assert not list(tmp_path.glob("*.log"))
+    assert list(said["seconds"]) == ["load", "calibrate", "try", "export"]
+    assert said["peak_gpu_bytes"] == 0
+    assert 2**28 < said["peak_host_bytes"] < 2**36
+    assert (folder / "out/preprocessor_config.json").exists()
+    assert not (folder / "out.log").exists()
+
+
+def test_a_model_that_says_nan_is_not_exported(
+    folder: Path, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["quantize", str(folder / "broken"), str(folder / "never"), *options]) == 11
+    assert "NaN or infinity in 16 of 16 tokens' logits" in capsys.readouterr().out
+    assert sorted(path.name for path in folder.glob("*never*")) == ["never.log"]

@@ -97,6 +97,8 @@ def _print_built(item: Built) -> None:
     out.print(f"[bold]{escape(f'{item.component} {item.base}'.strip())}[/]: {item.route} ({escape(item.why)})")
     out.print(f"  [green]{escape(str(shown))}[/]")
     out.print(f"  sha256   {item.sha256}")
+    if item.replaced:
+        out.print(f"  [yellow]replaced[/] another wheel of that name, sha256 {item.replaced}; --out keeps both")
     if item.official:
         count = f"{len(item.changed)} file{'s' if len(item.changed) != 1 else ''} replaced"
         out.print(f"  made of  {escape(item.official)}, {count}")

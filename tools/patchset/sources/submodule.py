@@ -108,6 +108,8 @@ def register(root: Path, path: str, git: Git, url: str) -> None:
     from git import Repo
     from git.exc import InvalidGitRepositoryError
 
+    # `git submodule update` gives it a work tree, and git takes none for a bare repository.
+    git.run("config", "core.bare", "false")
     git.run("config", "remote.origin.url", url)
     git.run("config", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*")
     try:

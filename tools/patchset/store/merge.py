@@ -190,7 +190,8 @@ def edit_tree(git: Git, tree: str, files: dict[str, tuple[int, bytes] | None]) -
     env = {"GIT_INDEX_FILE": str(git.scratch / "index")}
     git.run("read-tree", tree, env=env)
     lines = []
-    for path, file in files.items():
+    # What goes comes first: a file may be put in the place of a folder whose files go.
+    for path, file in sorted(files.items(), key=lambda item: item[1] is not None):
         raw = path.encode("utf-8", errors="surrogateescape")
         if file is None:
             lines.append(b"0 " + b"0" * 40 + b"\t" + raw + b"\0")

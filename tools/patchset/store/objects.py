@@ -12,6 +12,7 @@ from patchset.store.git import Git, environment, failure, missing
 
 DIRECTORY = 0o040000
 SYMLINK = 0o120000
+GITLINK = 0o160000  # a submodule: its object is a commit of another repository
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from patchset.store.git import require
 from patchset.store.objects import File, blobs, diff
 from patchset.wheels import overlay as overlays
 from patchset.wheels import routes, sbom
-from patchset.wheels.version import patched_version
+from patchset.wheels.version import DIGITS, patched_version
 from patchset.workflow.apply import read_series
 from patchset.workflow.compute import Computed, compute
 from patchset.worktree import lock
@@ -49,7 +49,11 @@ class Options:
 
 @dataclass(frozen=True)
 class Built:
-    """A wheel that was built; `why` tells why this route, `changed` the files of the wheel that differ."""
+    """A wheel that was built; `why` tells why this route, `changed` the files of the wheel that differ.
+
+    `replaced` is the sha256 of the other wheel that lay under the same name: a series has one version, so its overlay
+    and its source build for one platform are called the same.
+    """
 
     component: str
     base: str
@@ -63,6 +67,7 @@ class Built:
     patches: tuple[str, ...]
     left_out: tuple[sbom.LeftOut, ...]
     changed: tuple[str, ...]
+    replaced: str | None = None
 
     def as_json(self) -> dict[str, object]:
         return asdict(self)
@@ -89,16 +94,10 @@ def build(project: Project, component: Component, base: Base, options: Options, 
     get = Get(options.source, options.offline, reporter)
     job = _Job(project, location, series, packaging, options, get)
     with lock.hold(location.lock_file, component.name):
-        if options.route == "source":
-            return _source(job, "asked for")
-        try:
-            routes.for_overlay(series, packaging)
-            wheel = _official(component, base, options)
-        except BuildRefused as error:
-            if options.route == "overlay":
-                raise
-            return _source(job, "; ".join((error.message, *error.details)))
-        return _overlay(job, wheel, "asked for" if options.route == "overlay" else "no patch changes what is compiled")
+        there = {file.name: _sha256(file) for file in options.out.glob(f"*patchset.{series.digest[:DIGITS]}-*.whl")}
+        made = _build(job)
+        before = there.get(Path(made.wheel).name, made.sha256)
+        return replace(made, replaced=before) if before != made.sha256 else made
 
 
 @dataclass(frozen=True)
@@ -123,6 +122,20 @@ class _Job:
     packaging: Packaging
     options: Options
     get: Get
+
+
+def _build(job: _Job) -> Built:
+    options, series = job.options, job.series
+    if options.route == "source":
+        return _source(job, "asked for")
+    try:
+        routes.for_overlay(series, job.packaging)
+        wheel = _official(series.component, series.base, options)
+    except BuildRefused as error:
+        if options.route == "overlay":
+            raise
+        return _source(job, "; ".join((error.message, *error.details)))
+    return _overlay(job, wheel, "asked for" if options.route == "overlay" else "no patch changes what is compiled")
 
 
 def _official(component: Component, base: Base, options: Options) -> Wheel:

@@ -16,7 +16,7 @@ from typing import Any
 
 from patchset.store.git import Git
 from patchset.store.merge import Merged, Stage, edit_tree
-from patchset.store.objects import Entry, blobs, diff, entries
+from patchset.store.objects import DIRECTORY, Entry, blobs, diff, entries
 
 Resolved = dict[str, tuple[int, bytes] | None]
 
@@ -93,7 +93,8 @@ def _whole(merged: Merged) -> str:
 
 
 def _name(entry: Entry | None) -> str | None:
-    return f"{entry.mode:o} {entry.oid}" if entry else None
+    """Return what tells a file from others; a folder, in whose place a file is to be, is none."""
+    return f"{entry.mode:o} {entry.oid}" if entry and entry.mode != DIRECTORY else None
 
 
 def _content(entry: Entry | None, contents: dict[str, bytes]) -> list[object] | None:

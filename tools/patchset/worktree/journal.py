@@ -29,9 +29,9 @@ class Journal:
     """One change of a work tree, complete enough to be finished by anybody.
 
     `moves` are (staged file, file) pairs of absolute paths; `backups` hard links to what they replace, to go
-    back if a step is refused; `removes` the files that go; `folders` the folders to make first. `before` and
-    `after` are HEAD as (branch's full name, or None for a detached HEAD; commit). `stale` is a branch to
-    delete, with the commit that it must still have.
+    back if a step is refused; `removes` the files that go, and submodules' folders; `folders` the folders to make
+    first. `before` and `after` are HEAD as (branch's full name, or None for a detached HEAD; commit). `stale` is a
+    branch to delete, with the commit that it must still have.
     """
 
     work_tree: str
@@ -108,14 +108,15 @@ def carry_out(journal: Journal, git: Git, file: Path) -> None:
     note = f"patchset: {journal.message}"
     branch, tip = journal.after
     try:
+        # First what goes: a file may take the place of a folder, and a folder that of a file or link.
+        for path in journal.removes:
+            _remove(Path(path), Path(journal.work_tree))
         for folder in journal.folders:
             Path(folder).mkdir(parents=True, exist_ok=True)
         for source, target in (*journal.moves, journal.index):
-            with contextlib.suppress(FileNotFoundError):
+            if os.path.lexists(source):
+                _clear(Path(target))
                 os.replace(source, target)
-        for path in journal.removes:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
         if branch is None:
             git.run("update-ref", "--no-deref", "-m", note, "HEAD", tip)
         else:
@@ -135,6 +136,8 @@ def carry_out(journal: Journal, git: Git, file: Path) -> None:
         _go_back(journal, git, file)
         raise
     for path in journal.removes:
+        with contextlib.suppress(OSError):
+            Path(path).rmdir()  # a submodule's folder
         _prune(Path(path).parent, Path(journal.work_tree))
     file.unlink()
 
@@ -142,15 +145,16 @@ def carry_out(journal: Journal, git: Git, file: Path) -> None:
 def _go_back(journal: Journal, git: Git, file: Path) -> None:
     """Put the replaced files back and drop the change; new files are taken away again."""
     kept = {target for _, target in journal.backups}
-    for backup, target in journal.backups:
-        with contextlib.suppress(OSError):
-            os.replace(backup, target)
     for source, target in journal.moves:
         if target not in kept and not os.path.lexists(source):
             with contextlib.suppress(OSError):
                 os.unlink(target)
     for folder in reversed(journal.folders):
         _prune(Path(folder), Path(journal.work_tree))
+    for backup, target in journal.backups:
+        with contextlib.suppress(OSError):
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(backup, target)
     branch, commit = journal.before
     if branch is None:
         git.attempt("update-ref", "--no-deref", "HEAD", commit)
@@ -160,6 +164,25 @@ def _go_back(journal: Journal, git: Git, file: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(journal.index[0])
     file.unlink()
+
+
+def _remove(path: Path, top: Path) -> None:
+    """Remove a file that may be gone already, with a folder in its place, or a link in that of a folder above it."""
+    if any(folder.is_symlink() for folder in path.parents if folder.is_relative_to(top) and folder != top):
+        return
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        path.unlink()
+
+
+def _clear(target: Path) -> None:
+    """Remove the empty folders that stand where a file goes.
+
+    Raises:
+        OSError: one is not empty.
+    """
+    if target.is_dir() and not target.is_symlink():
+        for folder, _, _ in os.walk(target, topdown=False):
+            Path(folder).rmdir()
 
 
 def _prune(folder: Path, top: Path) -> None:

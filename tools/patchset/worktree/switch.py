@@ -11,7 +11,7 @@ from pathlib import Path
 
 from patchset.errors import EnvironmentProblem, LocalChanges
 from patchset.store.git import Git
-from patchset.store.objects import SYMLINK, Entry, blob_id, blobs
+from patchset.store.objects import GITLINK, SYMLINK, Entry, blob_id, blobs
 from patchset.worktree import journal
 from patchset.worktree.location import Location
 from patchset.worktree.state import State, dump, stat_of, stats
@@ -175,15 +175,24 @@ def refuse_local(location: Location, changes: Changes) -> None:
 
 def _local(location: Location, changes: Changes) -> Iterable[tuple[str, str]]:
     index = _index_entries(location, changes)
-    for path, (before, _) in changes.items():
+    for path, (before, after) in changes.items():
         file = location.work_tree / path
         if blocked := _blocked(location.work_tree, path):
-            yield path, blocked
-        elif before is None:
-            if os.path.lexists(file):
+            # What stands there may be a file or link that goes itself; it is looked at in its turn.
+            if changes.get(blocked, (None, None))[0] is None:
+                kind = "symbolic link" if (location.work_tree / blocked).is_symlink() else "file"
+                yield path, f"{blocked} is a {kind} here"
+            continue
+        if before is None:
+            if file.is_dir() and not file.is_symlink():
+                if after is not None and after.mode == GITLINK:
+                    continue
+                yield from ((name, "an untracked file") for name in _staying(location.work_tree, file, changes))
+            elif os.path.lexists(file):
                 yield path, "an untracked file" if path not in index else "added and not committed"
         elif not os.path.lexists(file):
-            yield path, "removed and not committed"
+            if before.mode != GITLINK:
+                yield path, "removed and not committed"
         elif not _same(location, file, path, before):
             yield path, "changed and not committed"
         if index.get(path) != before and not (before is None and os.path.lexists(file)):
@@ -191,22 +200,33 @@ def _local(location: Location, changes: Changes) -> Iterable[tuple[str, str]]:
 
 
 def _blocked(top: Path, path: str) -> str | None:
-    """Whether a file or link stands where a folder above `path` should be: never write through it."""
+    """The file or link that stands where a folder above `path` should be: never write through it."""
     parts = path.split("/")[:-1]
     for depth in range(1, len(parts) + 1):
         folder = top.joinpath(*parts[:depth])
-        if folder.is_symlink():
-            return f"{'/'.join(parts[:depth])} is a symbolic link here"
+        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+            return "/".join(parts[:depth])
         if not folder.exists():
             return None
-        if not folder.is_dir():
-            return f"{'/'.join(parts[:depth])} is a file here"
     return None
+
+
+def _staying(top: Path, folder: Path, changes: Changes) -> Iterable[str]:
+    """The files of a folder, in whose place a file is to be, that do not go."""
+    for above, folders, files in os.walk(folder):
+        links = [name for name in folders if Path(above, name).is_symlink()]
+        for name in (*files, *links):
+            path = Path(above, name).relative_to(top).as_posix()
+            before, after = changes.get(path, (None, None))
+            if before is None or after is not None:
+                yield path
 
 
 def _same(location: Location, file: Path, path: str, entry: Entry) -> bool:
     """Whether the work tree's file is the blob, with line ends and filters as the user's git has them."""
     found = file.lstat()
+    if entry.mode == GITLINK:
+        return stat.S_ISDIR(found.st_mode)  # what is in it is another repository's
     if entry.mode == SYMLINK:
         return stat.S_ISLNK(found.st_mode) and blob_id(os.fsencode(file.readlink())) == entry.oid
     if not stat.S_ISREG(found.st_mode) or bool(found.st_mode & 0o100) != (entry.mode == 0o100755):
@@ -256,20 +276,23 @@ def _stage(location: Location, stage: Path, changes: Changes, git: Git) -> _Plan
     stage.mkdir(parents=True)
     backup = stage / "backup"
     backup.mkdir()
-    contents = blobs(git, (after.oid for _, after in changes.values() if after))
+    contents = blobs(git, (after.oid for _, after in changes.values() if after and after.mode != GITLINK))
     umask = os.umask(0)
     os.umask(umask)
     folders: dict[str, None] = {}
     moves, removes, backups = [], [], []
     for number, (path, (before, after)) in enumerate(changes.items()):
         target = location.work_tree / path
-        if before is not None:
+        if before is not None and before.mode != GITLINK:
             os.link(target, backup / str(number), follow_symlinks=False)
             backups.append((str(backup / str(number)), str(target)))
         if after is None:
             removes.append(str(target))
             continue
-        if not target.parent.is_dir():
+        if after.mode == GITLINK:  # git makes an empty folder, and leaves the rest to `git submodule`
+            folders[str(target)] = None
+            continue
+        if not target.parent.is_dir() or _blocked(location.work_tree, path):
             folders[str(target.parent)] = None
         staged = stage / str(number)
         if after.mode == SYMLINK:
@@ -297,7 +320,8 @@ def _stage_index(location: Location, stage: Path, changes: Changes, git: Git) ->
     try:
         (stage / "backup" / "index").write_bytes(index.read_bytes())
         lines = []
-        for path, (_, after) in changes.items():
+        # What goes comes first: a file may take the place of a folder whose files go, and the other way round.
+        for path, (_, after) in sorted(changes.items(), key=lambda item: item[1][1] is not None):
             raw = path.encode("utf-8", errors="surrogateescape")
             entry = b"%o %b" % (after.mode, after.oid.encode()) if after else b"0 " + b"0" * 40
             lines.append(entry + b"\t" + raw + b"\0")

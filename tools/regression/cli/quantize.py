@@ -61,9 +61,9 @@ def quantize_command(
 ) -> int:
     """Quantize MODEL with ModelOpt's library, export it to OUT, and check what was exported.
 
-    The checkpoint is the one that ModelOpt's hf_ptq.py makes, tensor for tensor; this needs only the wheel. MODEL is
-    a folder or a name on the Hugging Face hub. OUT appears when it is complete. Exit code 12 if the checkpoint breaks
-    its format.
+    The checkpoint is the one that ModelOpt's hf_ptq.py makes, tensor for tensor; this needs only the wheel. Before the
+    export the quantized model says a few tokens: one that says NaN is not exported. MODEL is a folder or a name on
+    the Hugging Face hub. OUT appears when it is complete. Exit code 12 if the checkpoint breaks its format.
 
     \b
     Examples:
@@ -100,7 +100,8 @@ def quantize_command(
         print_json({**made.as_json(), "check": verdict.as_json()})
     else:
         seconds = ", ".join(f"{step} {value:.1f} s" for step, value in made.seconds.items())
-        peak = f", peak GPU memory {made.peak_gpu_bytes / 2**30:.1f} GiB" if made.peak_gpu_bytes else ""
-        click.echo(f"nvidia-modelopt {made.modelopt}: {seconds}{peak}")
+        peak = f"peak memory {made.peak_host_bytes / 2**30:.1f} GiB"
+        peak += f", on the GPU {made.peak_gpu_bytes / 2**30:.1f} GiB" if made.peak_gpu_bytes else ""
+        click.echo(f"nvidia-modelopt {made.modelopt}: {seconds}; {peak}")
         print_verdict(verdict)
     return 0 if verdict.good else VerifyFailed.exit_code

@@ -30,12 +30,16 @@ print(json.dumps({"modelopt": version, **have}))
 
 @dataclass(frozen=True)
 class Quantized:
-    """A checkpoint that was made: by which ModelOpt, how long each step took, peak GPU memory (0 on the CPU)."""
+    """A checkpoint that was made: by which ModelOpt, how long each step took, and the peak memory.
+
+    `peak_gpu_bytes` is 0 on the CPU; `peak_host_bytes` counts the pages of the mapped weight files too.
+    """
 
     folder: str
     modelopt: str
     seconds: dict[str, float]
     peak_gpu_bytes: int
+    peak_host_bytes: int
 
     def as_json(self) -> dict[str, object]:
         return asdict(self)
@@ -97,7 +101,7 @@ def quantize(python: Path, job: Job, reporter: Reporter) -> Quantized:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     log.unlink()
-    return Quantized(str(out), result["modelopt"], result["seconds"], result["peak_gpu_bytes"])
+    return Quantized(str(out), **result)
 
 
 def _work(python: Path, job: Job, log: Path, reporter: Reporter) -> dict[str, Any]:

@@ -15,12 +15,14 @@ import copy
 import json
 import os
 import random
+import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+TRIED = 16  # tokens that the quantized model says before it is exported
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
@@ -152,6 +154,30 @@ def picture_loop(job: dict[str, Any], model: Any) -> Callable[[Any], Any]:
     return loop
 
 
+def try_out(model: Any, job: dict[str, Any], tokenizer: Any) -> None:
+    """Let the quantized model go on with a caption: a model that says NaN is not worth exporting.
+
+    Raises:
+        FloatingPointError: a logit is NaN or infinite.
+    """
+    tell(task="try the quantized model")
+    with Path(job["captions"]).open(encoding="utf-8") as lines:
+        caption = next(line.strip() for line in lines if line.strip())
+    asked = tokenizer(caption, truncation=True, max_length=job["length"], return_tensors="pt").to(model.device)
+    said = model.generate(
+        input_ids=asked["input_ids"],
+        attention_mask=asked["attention_mask"],
+        min_new_tokens=TRIED,
+        max_new_tokens=TRIED,
+        do_sample=False,
+        return_dict_in_generate=True,
+        output_logits=True,
+    )
+    bad = sum(not bool(logits.isfinite().all()) for logits in said.logits)
+    if bad:
+        raise FloatingPointError(f"the quantized model has NaN or infinity in {bad} of {TRIED} tokens' logits")
+
+
 def export(model: Any, job: dict[str, Any]) -> None:
     """Write the checkpoint, telling of each layer that is packed."""
     import torch
@@ -196,6 +222,7 @@ def main() -> None:
     """Do the job."""
     job = json.loads(sys.argv[1])
     tell(task="load ModelOpt and the model")
+    began = time.monotonic()
     import modelopt
     import modelopt.torch.opt as mto
     import modelopt.torch.quantization as mtq
@@ -207,17 +234,25 @@ def main() -> None:
     numpy.random.seed(job["seed"])
     model = load_model(job)
     tokenizer = load_tokenizer(job)
+    seconds = {"load": time.monotonic() - began}
+
+    def lap(step: str) -> None:
+        seconds[step] = time.monotonic() - began - sum(seconds.values())
+
     tuned = language_model(model)
     device = model.model.device if hasattr(model, "model") else model.device
     loop = picture_loop(job, model) if job["images"] else text_loop(job, tokenizer, device)
-    started = time.monotonic()
     mtq.quantize(tuned, configuration(job), forward_loop=loop)
-    calibrated = time.monotonic()
+    lap("calibrate")
+    try_out(model, job, tokenizer)
+    lap("try")
     export(model, job)
     save_processor(job, tokenizer)
-    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
-    seconds = {"calibrate": calibrated - started, "export": time.monotonic() - calibrated}
-    tell(result={"modelopt": modelopt.__version__, "seconds": seconds, "peak_gpu_bytes": peak})
+    lap("export")
+    gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peaks = {"peak_gpu_bytes": gpu, "peak_host_bytes": host}
+    tell(result={"modelopt": modelopt.__version__, "seconds": seconds, **peaks})
 
 
 if __name__ == "__main__":
