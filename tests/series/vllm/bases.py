@@ -42,6 +42,19 @@ CPU_0_32 = Wheel(
 )
 
 BASES = {
+    # Without the kernels for GPUs and what goes with them; CPUs with AMX and mixed precision are unknown to it.
+    "v0.10.1": Base(
+        lacks=frozenset(
+            {
+                "cpu-int8-static-scale",
+                "modelopt-mixed-unknown-algo",
+                "int8-fused-linear",
+                "modelopt-int8-fused-scale",
+            }
+        )
+    ),
+    # Its CPU build wants torch 2.11, of which there is no CPU build on the index.
+    "v0.26.0": Base(serve="serve_0_26", whole=True),
     "v0.30.0": Base(serve="serve", whole=True),
     # No CPU build of v0.33.0 is published. What the tests need of the operators is in the one of the release before.
     "v0.33.0": Base(serve="serve", compiled=CPU_0_32),

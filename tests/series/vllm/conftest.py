@@ -34,12 +34,13 @@ HERE = Path(__file__).parent
 QUANTIZE = HERE / "quantize.py"
 PROBES = HERE / "probes/main.py"
 
-# No CPU build of torchvision exists. The other one imports once these operators are declared, which vLLM's own
-# subprocesses need as well.
+# No CPU build of torchvision exists. The other one imports beside torch's CPU build once these operators are declared,
+# which vLLM's own subprocesses need as well.
 _SITECUSTOMIZE = """
 import torch
-torch.library.define("torchvision::nms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-torch.library.define("torchvision::qnms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+if torch.version.cuda is None:
+    torch.library.define("torchvision::nms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    torch.library.define("torchvision::qnms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 """
 
 
@@ -231,7 +232,9 @@ def said(
         out = tmp_path_factory.mktemp("probes") / "answer.json"
         probes: dict[str, Any] = {"choice": None, "loading": loads(which, has, checkpoints)}
         if which == "patched":
-            probes |= {"parts": None, "scale": None}
+            probes["parts"] = "cpu-int8-static-scale" not in has.lacks
+            if "modelopt-int8-fused-scale" not in has.lacks:
+                probes["scale"] = None
         done = subprocess.run(
             [python, str(PROBES), str(out), json.dumps(probes)],
             env={

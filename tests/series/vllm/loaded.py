@@ -8,6 +8,8 @@ from typing import Any
 
 SMOOTHED = "modelopt-int8-smoothquant"
 WEIGHTS = "modelopt-int8-weight-only"
+# Releases without it know no mixed precision.
+MIXED = "modelopt-mixed-unknown-algo"
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ GOOD = {
     "int8_sq": Load("qwen2", said_by="hf_quant_config.json", renamed={"W8A8_SQ_PER_CHANNEL": "int8_sq"}),
     "weights": Load("qwen3, weights", (WEIGHTS,)),
     "weights, hf_quant_config.json": Load("qwen3, weights", (WEIGHTS,), "hf_quant_config.json"),
-    "mixed": Load("qwen3, mixed", (SMOOTHED, WEIGHTS), "both"),
+    "mixed": Load("qwen3, mixed", (SMOOTHED, WEIGHTS, MIXED), "both"),
 }
 BAD = {
     "no input_scale of k": _spoiled(
@@ -82,7 +84,7 @@ BAD = {
     ),
     "mixed, unknown": Load(
         "qwen3, mixed",
-        (SMOOTHED, WEIGHTS, "modelopt-mixed-unknown-algo"),
+        (SMOOTHED, WEIGHTS, MIXED),
         "both",
         renamed={"W8A16": "W4A8_AWQ"},
         says=("mlp.gate_up_proj: ModelOpt W4A8_AWQ is not supported as part of MIXED_PRECISION",),

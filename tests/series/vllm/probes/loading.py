@@ -25,16 +25,14 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+import release
 import torch
 from safetensors.torch import load_file
 from vllm import _custom_ops as ops
 from vllm.config import VllmConfig, set_current_vllm_config
 from vllm.distributed import init_distributed_environment, initialize_model_parallel
 from vllm.model_executor.layers import linear
-from vllm.model_executor.layers.quantization import modelopt
-from vllm.transformers_utils.model_arch_config_convertor import ModelArchConfigConvertorBase
 
-CONFIGS = {"modelopt": modelopt.ModelOptFp8Config, "modelopt_mixed": modelopt.ModelOptMixedPrecisionConfig}
 FILES = {"both": ("config.json", "hf_quant_config.json")}
 # vLLM's layers, and the checkpoint's that each is made of, with the name of the shard.
 LAYERS = {
@@ -44,27 +42,6 @@ LAYERS = {
     "mlp.down_proj": {"mlp.down_proj": None},
 }
 FUSED = {"qkv_proj": ["q_proj", "k_proj", "v_proj"], "gate_up_proj": ["gate_proj", "up_proj"]}
-
-
-def quantize(x: torch.Tensor, scale: Any, zero_point: Any, symmetric: bool) -> tuple[Any, ...]:
-    """Stand in for `onednn_scaled_int8_quant` with a static scale."""
-    assert scale is not None
-    assert zero_point is None
-    assert symmetric
-    return (x / scale).round().clamp(-128, 127).to(torch.int8), scale, None
-
-
-def prepare(weight: Any, weight_scale: Any, out_dtype: Any, dynamic: bool, azp: bool, size: int) -> Any:
-    """Stand in for `create_onednn_scaled_mm`: keep weight [K, N] and scales [N, 1]."""
-    assert not dynamic
-    assert not azp
-    return SimpleNamespace(weight=weight.clone(), scale=weight_scale.clone(), n=weight.shape[1])
-
-
-def multiply(handler: Any, x: Any, out: Any, scale: Any, zero_point: Any, azp: Any, bias: Any) -> None:
-    """Stand in for `onednn_scaled_mm`."""
-    product = (x.double() @ handler.weight.double()) * handler.scale.double().view(1, -1) * scale.double()
-    out.copy_(product if bias is None else product + bias.double())
 
 
 def configuration(job: dict[str, Any]) -> Any:
@@ -79,11 +56,12 @@ def configuration(job: dict[str, Any]) -> Any:
     # Where both are there, config.json tells the method, and the other one the layers of mixed precision.
     first, second = FILES.get(job["said_by"], (job["said_by"],) * 2)
     config = SimpleNamespace(quantization_config=files[first])
-    told = object.__new__(ModelArchConfigConvertorBase)._normalize_quantization_config(config) or files[first]
+    told = release.normalized(config) or files[first]
+    configs = release.CONFIGS
     method = next(
-        (name for name in CONFIGS if CONFIGS[name].override_quantization_method(told, None) == name), "modelopt"
+        (name for name in configs if configs[name].override_quantization_method(told, None) == name), "modelopt"
     )
-    made = CONFIGS[method].from_config(files[second])
+    made = configs[method].from_config(files[second])
     made.packed_modules_mapping = FUSED
     return made
 
@@ -151,21 +129,15 @@ def load(job: dict[str, Any]) -> dict[str, Any]:
                 if f"{prefix}.{next(iter(LAYERS[name]))}.shape" in shapes:
                     layers[f"{prefix}.{name}"] = one(name, prefix, {**tensors, **shapes}, config)
         if f"{prefix}.mlp.experts.0.up_proj.shape" in shapes:
-            experts = object.__new__(modelopt.RoutedExperts)
-            config.get_quant_method(experts, f"{prefix}.mlp.experts")
+            config.get_quant_method(release.experts(), f"{prefix}.mlp.experts")
         return {"layers": layers, "dtypes": [str(dtype) for dtype in config.get_supported_act_dtypes()]}
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}"}
 
 
 def probe(jobs: list[dict[str, Any]]) -> dict[str, Any]:
-    replaced = {
-        "onednn_scaled_int8_quant": quantize,
-        "create_onednn_scaled_mm": prepare,
-        "onednn_scaled_mm": multiply,
-    }
     with ExitStack() as stack:
-        for name, function in replaced.items():
+        for name, function in release.OPERATORS.items():
             stack.enter_context(mock.patch.object(ops, name, function))
         stack.enter_context(set_current_vllm_config(VllmConfig()))
         init_distributed_environment(1, 0, f"file://{tempfile.mkdtemp()}/rendezvous", 0, "gloo")

@@ -4,18 +4,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+import release
 import torch
-from vllm.model_executor import parameter
-from vllm.model_executor.kernels.linear.scaled_mm import cpu
-from vllm.model_executor.layers.quantization.modelopt import PreQuantScaleParameter
 
 
 def method_on_amx(static: bool) -> str:
     """Return the method that the CPU's int8 kernel chooses where the CPU has AMX."""
+    from vllm.model_executor.kernels.linear.scaled_mm import cpu
+
     kernel = object.__new__(cpu.CPUInt8ScaledMMLinearKernel)
     kernel.config = SimpleNamespace(input_symmetric=True, is_static_input_scheme=static)
     kernel.layer_param_names = ("weight", "weight_scale", "input_scale", "input_zero_point", "azp_adj")
@@ -29,41 +31,57 @@ def method_on_amx(static: bool) -> str:
     return str(kernel.linear_method.__name__)
 
 
-def scale(rank: int, *shape: int) -> Any:
-    """Return the parameter as one of two ranks has it."""
-    with (
-        mock.patch.object(parameter, "get_tensor_model_parallel_rank", return_value=rank),
-        mock.patch.object(parameter, "get_tensor_model_parallel_world_size", return_value=2),
-    ):
-        return PreQuantScaleParameter(data=torch.zeros(shape), weight_loader=None)
+@contextmanager
+def as_rank(rank: int) -> Iterator[None]:
+    """Be one of two processes."""
+    names = {"get_tensor_model_parallel_rank": rank, "get_tensor_model_parallel_world_size": 2}
+    with ExitStack() as stack:
+        for module in release.RANKS:
+            for name in names.keys() & vars(module).keys():
+                stack.enter_context(mock.patch.object(module, name, return_value=names[name]))
+        yield
+
+
+def scale(*shape: int) -> Any:
+    """Return the parameter."""
+    return release.MODELOPT.PreQuantScaleParameter(data=torch.zeros(shape), weight_loader=None)
+
+
+def load(way: str) -> Any:
+    """Return what a rank loads."""
+    if way == "row parallel":
+        value = scale(4)
+        value.load_row_parallel_weight(torch.arange(8.0))
+    elif way == "column parallel":
+        value = scale(8)
+        value.load_column_parallel_weight(torch.arange(8.0))
+    else:
+        value = scale(3, 8)
+        for number, shard in enumerate("qkv"):
+            value.load_qkv_weight(
+                torch.full((8,), number + 1.0), shard_id=shard, shard_size=4, shard_offset=4 * number, num_heads=1
+            )
+    return value.data.tolist()
 
 
 def loaded(way: str) -> list[Any]:
     """Return what each of two ranks loads."""
     ranks = []
     for rank in (0, 1):
-        if way == "row parallel":
-            value = scale(rank, 4)
-            value.load_row_parallel_weight(torch.arange(8.0))
-        elif way == "column parallel":
-            value = scale(rank, 8)
-            value.load_column_parallel_weight(torch.arange(8.0))
-        else:
-            value = scale(rank, 3, 8)
-            for number, shard in enumerate("qkv"):
-                value.load_qkv_weight(
-                    torch.full((8,), number + 1.0), shard_id=shard, shard_size=4, shard_offset=4 * number, num_heads=1
-                )
-        ranks.append(value.data.tolist())
+        with as_rank(rank):
+            ranks.append(load(way))
     return ranks
 
 
-def probe(_: None) -> dict[str, Any]:
+def probe(amx: bool) -> dict[str, Any]:
+    """Answer; `amx`: of AMX too, which v0.10.1 does not know of."""
     answers: dict[str, Any] = {way: loaded(way) for way in ("row parallel", "column parallel", "fused qkv")}
-    answers["static on AMX"] = method_on_amx(static=True)
-    answers["dynamic on AMX"] = method_on_amx(static=False)
-    try:
-        scale(0, 3, 8).load_qkv_weight(torch.zeros(1), shard_id="q", shard_size=4, shard_offset=0, num_heads=1)
-    except AssertionError as error:
-        answers["wrong size"] = repr(error)
+    if amx:
+        answers["static on AMX"] = method_on_amx(static=True)
+        answers["dynamic on AMX"] = method_on_amx(static=False)
+    with as_rank(0):
+        try:
+            scale(3, 8).load_qkv_weight(torch.zeros(1), shard_id="q", shard_size=4, shard_offset=0, num_heads=1)
+        except AssertionError as error:
+            answers["wrong size"] = repr(error)
     return answers

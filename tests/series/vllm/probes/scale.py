@@ -8,9 +8,9 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+import release
 import torch
 import vllm.model_executor.kernels.linear.scaled_mm.fused_int8 as fused
-from vllm.model_executor.layers.quantization import modelopt
 
 
 class Layer(torch.nn.Module):
@@ -105,16 +105,14 @@ def probe(_: None) -> dict[str, Any]:
     kernel.process_weights_after_loading(ours)
 
     def apply(x: Any) -> Any:
-        return modelopt._SMOOTH_QUANT.apply(
-            ours, x, None, lambda layer, value, bias: kernel.apply_weights(layer, value, bias)
-        )
+        return release.smoothed(ours, x, kernel.apply_weights)
 
     x = torch.tensor([[1.0, 0.25, -0.26], [1000.0, -1000.0, 0.0], [0.25, 0.375, 0.76]])
     out = torch.compile(apply, backend=operator.backend, fullgraph=True)(x)
     compiled = operator.given.pop()
     with mock.patch.object(torch, "ops", SimpleNamespace(vllm=SimpleNamespace(fused_int8_linear=operator))):
         apply(x)
-        plain = modelopt._SMOOTH_QUANT.apply(others, x, None, lambda layer, value, bias: value)
+        plain = release.smoothed(others, x, lambda layer, value, bias: value)
     return {
         "eager": operator.given,
         "compiled": compiled,

@@ -1,0 +1,64 @@
+"""Where vLLM v0.10.1 has things."""
+
+# mypy: disable-error-code="import-not-found,import-untyped"
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+from unittest import mock
+
+import operators
+import vllm.model_executor.layers.quantization.kernels.scaled_mm as linear
+from vllm.config import ModelConfig
+from vllm.model_executor import parameter
+from vllm.model_executor.layers.fused_moe.layer import FusedMoE
+from vllm.model_executor.layers.quantization import modelopt
+from vllm.model_executor.layers.quantization.kernels.scaled_mm import cutlass, triton
+
+try:
+    from vllm.model_executor.layers.quantization import modelopt_int8
+except ImportError:
+    modelopt_int8 = None
+
+CONFIGS = {"modelopt": modelopt.ModelOptFp8Config}
+MODELOPT = modelopt_int8
+RANKS = (parameter, modelopt_int8) if modelopt_int8 is not None else (parameter,)
+OPERATORS = {"scaled_int8_quant": operators.quantize, "cutlass_scaled_mm": operators.multiply_at_once}
+
+
+def choose(stack: ExitStack, gpu: Any, number: int | None, static: bool) -> Any:
+    """Return the class of the int8 kernel for a capability. ValueError: there is none."""
+    for module in (linear, cutlass, triton):
+        stack.enter_context(mock.patch.object(module, "current_platform", gpu))
+    config = linear.ScaledMMLinearLayerConfig(is_static_input_scheme=static, is_channelwise=True, input_symmetric=True)
+    return linear.choose_scaled_mm_linear_kernel(config, number)
+
+
+def reason(gpu: Any, number: int) -> str | None:
+    """Return why CUTLASS is not for a capability."""
+    without = {"VLLM_DISABLED_KERNELS": "TritonScaledMMLinearKernel"}
+    with ExitStack() as stack, mock.patch.dict(os.environ, without):
+        try:
+            choose(stack, gpu, number, static=False)
+        except ValueError as error:
+            return str(error)
+    return None
+
+
+def normalized(config: Any) -> Any:
+    """Return the quantization that a model's configuration tells, with its method."""
+    model = object.__new__(ModelConfig)
+    model.hf_config = config
+    return model._parse_quant_hf_config()
+
+
+def experts() -> Any:
+    """Return a layer of experts, which nothing was made of yet."""
+    return object.__new__(FusedMoE)
+
+
+def smoothed(layer: Any, x: Any, apply: Callable[[Any, Any, Any], Any]) -> Any:
+    raise NotImplementedError("the series has no kernel that applies the scale itself")
