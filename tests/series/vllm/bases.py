@@ -50,6 +50,7 @@ BASES = {
                 "modelopt-mixed-unknown-algo",
                 "int8-fused-linear",
                 "modelopt-int8-fused-scale",
+                "int8-compiled-quantization",
             }
         )
     ),

@@ -12,8 +12,8 @@ from vllm.platforms.cpu import CpuPlatform
 vllm.platforms._current_platform = CpuPlatform()
 
 if (Path(vllm.__file__).parent / "model_executor/kernels").is_dir():
-    from release_0_26 import CONFIGS, MODELOPT, OPERATORS, RANKS, choose, experts, normalized, reason, smoothed
+    from release_0_26 import CONFIGS, MODELOPT, OPERATORS, RANKS, choose, experts, normalized, reason, smoother
 else:
-    from release_0_10 import CONFIGS, MODELOPT, OPERATORS, RANKS, choose, experts, normalized, reason, smoothed
+    from release_0_10 import CONFIGS, MODELOPT, OPERATORS, RANKS, choose, experts, normalized, reason, smoother
 
-__all__ = ["CONFIGS", "MODELOPT", "OPERATORS", "RANKS", "choose", "experts", "normalized", "reason", "smoothed"]
+__all__ = ["CONFIGS", "MODELOPT", "OPERATORS", "RANKS", "choose", "experts", "normalized", "reason", "smoother"]

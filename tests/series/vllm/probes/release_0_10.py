@@ -60,5 +60,5 @@ def experts() -> Any:
     return object.__new__(FusedMoE)
 
 
-def smoothed(layer: Any, x: Any, apply: Callable[[Any, Any, Any], Any]) -> Any:
+def smoother(apply: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any], Any]:
     raise NotImplementedError("the series has no kernel that applies the scale itself")

@@ -72,10 +72,11 @@ def experts() -> Any:
     return object.__new__(modelopt.RoutedExperts)
 
 
-def smoothed(layer: Any, x: Any, apply: Callable[[Any, Any, Any], Any]) -> Any:
-    """Return what a layer of SmoothQuant does around the `apply` of its kernel."""
+def smoother(apply: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Return what SmoothQuant does around the `apply` of its kernel: a function of a layer and its input."""
     if modelopt_int8 is None:
-        return modelopt._SMOOTH_QUANT.apply(layer, x, None, apply)
+        return lambda layer, x: modelopt._SMOOTH_QUANT.apply(layer, x, None, apply)
     method = modelopt_int8.ModelOptInt8SqLinearMethod(None)
     method.kernel = SimpleNamespace(apply_weights=apply)
-    return method.apply(layer, x)
+    made: Callable[[Any, Any], Any] = method.apply
+    return made

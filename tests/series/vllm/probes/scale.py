@@ -103,16 +103,13 @@ def probe(_: None) -> dict[str, Any]:
     for name, value in Layer().named_parameters():
         setattr(ours, name, value)
     kernel.process_weights_after_loading(ours)
-
-    def apply(x: Any) -> Any:
-        return release.smoothed(ours, x, kernel.apply_weights)
-
+    smooth = release.smoother(kernel.apply_weights)
     x = torch.tensor([[1.0, 0.25, -0.26], [1000.0, -1000.0, 0.0], [0.25, 0.375, 0.76]])
-    out = torch.compile(apply, backend=operator.backend, fullgraph=True)(x)
+    out = torch.compile(smooth, backend=operator.backend, fullgraph=True)(ours, x)
     compiled = operator.given.pop()
     with mock.patch.object(torch, "ops", SimpleNamespace(vllm=SimpleNamespace(fused_int8_linear=operator))):
-        apply(x)
-        plain = release.smoothed(others, x, lambda layer, value, bias: value)
+        smooth(ours, x)
+        plain = release.smoother(lambda layer, value, bias: value)(others, x)
     return {
         "eager": operator.given,
         "compiled": compiled,
