@@ -250,6 +250,8 @@ def said(
         )
         assert done.returncode == 0, done.stderr[-4000:]
         answers: dict[str, Any] = json.loads(out.read_text())
+        broken = [value["error"] for value in answers.values() if "error" in value]
+        assert which == "base" or not broken, broken[0]
         return answers
 
     return ask
