@@ -65,10 +65,12 @@ class Hardware:
     gpus: tuple[str, ...]
     driver: str | None
 
-    def lacks(self, device: str, needs: tuple[str, ...]) -> str | None:
-        """Return why a scenario cannot run here, or None."""
+    def lacks(self, device: str, needs: tuple[str, ...], cuda: bool) -> str | None:
+        """Return why a scenario cannot run here, or None; `cuda`: the vLLM that is installed is built for a GPU."""
         if device == "cuda" and not self.gpus:
             return "no GPU"
+        if (device == "cuda") != cuda:
+            return f"the vLLM that is installed is built for a {'GPU' if cuda else 'CPU'}"
         for need in needs:
             if need == "sm_100" and not any(" sm_1" in gpu for gpu in self.gpus):
                 return "no GPU of sm_100 or newer"

@@ -47,14 +47,14 @@ class Counted:
 
 
 def load_model(job: dict[str, Any]) -> Any:
-    """Return the model as its own class loads it, in the checkpoint's type."""
+    """Return the model as its own class loads it, in the job's type or else the checkpoint's."""
     import transformers
 
     config = transformers.AutoConfig.from_pretrained(job["model"])
     architecture = (config.architectures or ["AutoModelForCausalLM"])[0]
     kind = getattr(transformers, architecture, transformers.AutoModelForCausalLM)
     older = tuple(map(int, transformers.__version__.split(".")[:2])) < (4, 56)
-    options = {"torch_dtype" if older else "dtype": "auto"}
+    options = {"torch_dtype" if older else "dtype": job.get("dtype", "auto")}
     model = kind.from_pretrained(job["model"], device_map=job["device"], **options)
     return model.eval()
 
@@ -152,6 +152,28 @@ def picture_loop(job: dict[str, Any], model: Any) -> Callable[[Any], Any]:
     return loop
 
 
+def quantize(
+    model: Any, tokenizer: Any, job: dict[str, Any], also: Callable[[], None] | None = None
+) -> Callable[[], None]:
+    """Calibrate and quantize the language model in place; `also` shows the model more after the rest.
+
+    Return what shows it all once more.
+    """
+    import modelopt.torch.quantization as mtq
+
+    tuned = language_model(model)
+    device = model.model.device if hasattr(model, "model") else model.device
+    loop = picture_loop(job, model) if job["images"] else text_loop(job, tokenizer, device)
+
+    def calibrate(part: Any) -> None:
+        loop(part)
+        if also is not None:
+            also()
+
+    mtq.quantize(tuned, configuration(job), forward_loop=calibrate)
+    return lambda: calibrate(tuned)
+
+
 def export(model: Any, job: dict[str, Any]) -> None:
     """Write the checkpoint, telling of each layer that is packed."""
     import torch
@@ -198,7 +220,6 @@ def main() -> None:
     tell(task="load ModelOpt and the model")
     import modelopt
     import modelopt.torch.opt as mto
-    import modelopt.torch.quantization as mtq
     import numpy
     import torch
 
@@ -207,11 +228,8 @@ def main() -> None:
     numpy.random.seed(job["seed"])
     model = load_model(job)
     tokenizer = load_tokenizer(job)
-    tuned = language_model(model)
-    device = model.model.device if hasattr(model, "model") else model.device
-    loop = picture_loop(job, model) if job["images"] else text_loop(job, tokenizer, device)
     started = time.monotonic()
-    mtq.quantize(tuned, configuration(job), forward_loop=loop)
+    quantize(model, tokenizer, job)
     calibrated = time.monotonic()
     export(model, job)
     save_processor(job, tokenizer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ class Kit:
     lessons: Path | None
     card: dict[str, Any] | None
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """The sha256 of everything in it."""
         return digest(self.model.parent if self.card is not None else self.model, self.captions, self.items)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from regression.model.result import ScenarioResult, Session
 from regression.model.scenario import Planted, Scenario
 from regression.stages.bench import Bench
 from regression.stages.kit import Kit
-from regression.stages.scenario import Defect, run_scenario
+from regression.stages.scenario import Defect, Run, run_scenario
+from regression.stages.step import do_ahead
 
 
 def run_session(
@@ -41,23 +42,35 @@ def run_session(
         ((component, base),) = project.select((spec,))
         return read_series(component, base)
 
-    found = []
     used: dict[str, Series] = {}
-    for scenario in scenarios:
+
+    def begin(scenario: Scenario, defect: Defect) -> Run:
         pair = series(scenario.modelopt), series(scenario.vllm)
-        used |= {item.title: item for item in pair}
-        found.append(run_scenario(bench, kit, scenario, *pair))
-        done(found[-1])
+        used.update({item.title: item for item in pair})
+        return Run(bench, kit, scenario, *pair, defect)
+
     known = {item.name: item for item in scenarios} | _all(scenarios, defects)
-    for planted in defects:
-        scenario = _where_it_shows(known[planted.scenario])
-        pair = series(scenario.modelopt), series(scenario.vllm)
-        used |= {item.title: item for item in pair}
-        inner = run_scenario(bench, kit, scenario, *pair, Defect(planted.edits, planted.vision))
-        found.append(judge_defect(planted, inner))
+    plain = [begin(scenario, Defect()) for scenario in scenarios]
+    with_defect = [
+        begin(_where_it_shows(known[planted.scenario]), Defect(planted.edits, planted.vision)) for planted in defects
+    ]
+    _ahead(bench, [run for run in (*plain, *with_defect) if run.lacking is None])
+    found = []
+    for run in plain:
+        found.append(run_scenario(run))
+        done(found[-1])
+    for planted, run in zip(defects, with_defect, strict=True):
+        found.append(judge_defect(planted, run_scenario(run)))
         done(found[-1])
     every, _ = read_folder(scenarios[0].file.parent) if scenarios else ((), ())
-    return Session(identity(root, bench, kit, used, controlled(every)), tuple(found))
+    return Session(identity(root, bench, kit, used, controlled(every)), tuple(found), tuple(bench.spent))
+
+
+def _ahead(bench: Bench, runs: Sequence[Run]) -> None:
+    """Do the steps of all scenarios, batched; what is not kept afterwards is left to the scenarios themselves."""
+    steps = [step for run in runs if (step := run.quantize_step()) is not None]
+    do_ahead(bench, steps, "quantize")
+    do_ahead(bench, [step for run in runs for step in run.serve_steps()], "serve")
 
 
 def _all(scenarios: tuple[Scenario, ...], defects: tuple[Planted, ...]) -> dict[str, Scenario]:
