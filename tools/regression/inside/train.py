@@ -103,6 +103,19 @@ def measure(model: Any, tokens: Any, known: list[Scene], held: list[Scene], devi
     return found
 
 
+def tokenizer(known: list[Scene]) -> Any:
+    """Return the tokenizer of everything that is asked and answered about known scenes."""
+    told = [text for scene in known for text in (scene.caption, scene.turned)]
+    asked = [shapes_model.prompt(shapes_model.DESCRIBE, 1), shapes_model.prompt(shapes_model.TURN)]
+    return shapes_model.tokenizer([*told, *asked * len(known)])
+
+
+def write_lessons(folder: Path, known: list[Scene], seed: int) -> None:
+    """Write what a kit calibrates on."""
+    (folder / "captions.txt").write_text("".join(f"{scene.caption}\n" for scene in known))
+    write_items(folder / "lessons.json", known, *LESSONS, seed + 2)
+
+
 def write_items(file: Path, scenes: list[Scene], pictures: int, texts: int, seed: int) -> None:
     """Write questions about scenes, with their pictures and right answers: `pictures`, then `texts` without one."""
     from PIL import Image
@@ -136,9 +149,7 @@ def main() -> int:
     wanted = parser.parse_args()
     torch.use_deterministic_algorithms(True)
     known, held = scenes()
-    told = [text for scene in known for text in (scene.caption, scene.turned)]
-    asked = [shapes_model.prompt(shapes_model.DESCRIBE, 1), shapes_model.prompt(shapes_model.TURN)]
-    tokens = shapes_model.tokenizer([*told, *asked * len(known)])
+    tokens = tokenizer(known)
     model = build(tokens, wanted.seed).to(wanted.device)
     train(model, Teacher(tokens, wanted.seed + 1), known, wanted.steps, wanted.device)
     before = share_right(model, 7, held, True, wanted.device, tokens)
@@ -152,8 +163,7 @@ def main() -> int:
     folder.mkdir(parents=True)
     model.cpu().save_pretrained(folder / "model")
     shapes_model.write_processor(tokens, folder / "model")
-    (folder / "captions.txt").write_text("".join(f"{scene.caption}\n" for scene in known))
-    write_items(folder / "lessons.json", known, *LESSONS, wanted.seed + 2)
+    write_lessons(folder, known, wanted.seed)
     write_items(folder / "items.json", held, PICTURES, TEXTS, wanted.seed + 3)
     card = {"seed": wanted.seed, "steps": wanted.steps, "held out": len(held), "right": found}
     (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")

@@ -10,7 +10,7 @@ from typing import Any
 
 from regression.figures.verdict import Check, Verdict, combine
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,10 @@ class Side:
 
 @dataclass(frozen=True)
 class Distance:
-    """How far a side may be from a reference: divergences in nats, the perplexity ratio's distance from 1."""
+    """How far a side may be from a reference: divergences in nats, the perplexity ratio's distance from 1.
+
+    `fake_quant_times` limits the mean divergence to so many times that of fake quantization from the same reference.
+    """
 
     side: str
     reference: str
@@ -56,6 +59,7 @@ class Distance:
     kl_max: float
     perplexity: float
     top1: float
+    fake_quant_times: float
 
 
 @dataclass(frozen=True)
@@ -198,6 +202,7 @@ def _distance(table: Table, sides: tuple[Side, ...]) -> Distance:
         kl_max=table.number("kl-max", float("inf")),
         perplexity=table.number("perplexity", float("inf")),
         top1=table.number("top1", 0.0),
+        fake_quant_times=table.number("fake-quant-times", float("inf")),
     )
     if made.side and made.side not in known:
         table.add("side", f"no side that is served is called {made.side!r}; there are {', '.join(known) or 'none'}")

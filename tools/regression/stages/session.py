@@ -9,11 +9,12 @@ from typing import Any
 
 from patchset.model.project import load
 from patchset.model.series import Series
+from patchset.model.trailers import trailers
 from patchset.store.git import Git
 from patchset.workflow.apply import read_series
 from patchset.worktree.location import superproject_gitdir
 from regression.figures.verdict import Verdict, holds
-from regression.model.folder import controlled, read_folder
+from regression.model.folder import read_controls, read_folder
 from regression.model.result import ScenarioResult, Session
 from regression.model.scenario import Planted, Scenario
 from regression.stages.bench import Bench
@@ -62,8 +63,9 @@ def run_session(
     for planted, run in zip(defects, with_defect, strict=True):
         found.append(judge_defect(planted, run_scenario(run)))
         done(found[-1])
-    every, _ = read_folder(scenarios[0].file.parent) if scenarios else ((), ())
-    return Session(identity(root, bench, kit, used, controlled(every)), tuple(found), tuple(bench.spent))
+    folder = (scenarios or defects)[0].file.parent
+    controls = read_controls(folder if scenarios else folder.parent)
+    return Session(identity(root, bench, kit, used, *controls), tuple(found), tuple(bench.spent))
 
 
 def _ahead(bench: Bench, runs: Sequence[Run]) -> None:
@@ -103,10 +105,17 @@ def judge_defect(planted: Planted, inner: ScenarioResult) -> ScenarioResult:
     return replace(inner, name=f"defect-{planted.name}", title=f"Planted: {planted.title}", checks=checks, reason=what)
 
 
-def identity(root: Path, bench: Bench, kit: Kit, used: Mapping[str, Series], controls: set[str]) -> dict[str, Any]:
+def identity(
+    root: Path,
+    bench: Bench,
+    kit: Kit,
+    used: Mapping[str, Series],
+    controls: Mapping[str, list[str]],
+    reasons: Mapping[str, str],
+) -> dict[str, Any]:
     """Return what a report is about: our commit, the series, the environments, the model, the machine.
 
-    Of each series it says which patches no scenario leaves out.
+    Of each patch it says which scenarios leave it out, or why none can, and which test fails without it.
     """
     return {
         "commit": _commit(root),
@@ -114,7 +123,14 @@ def identity(root: Path, bench: Bench, kit: Kit, used: Mapping[str, Series], con
             title: {
                 "sha256": series.digest,
                 "patches": [patch.name for patch in series.patches],
-                "without control": [patch.name for patch in series.patches if patch.name not in controls],
+                "controls": {
+                    patch.name: {
+                        "scenarios": controls.get(patch.name, []),
+                        "reason": reasons.get(patch.name, ""),
+                        "tests": [item.value for item in trailers(patch.header) if item.key == "Tested-By"],
+                    }
+                    for patch in series.patches
+                },
                 "commit": series.base.commit,
                 "wheels": {wheel.filename: wheel.sha256 for wheel in series.base.wheels},
             }

@@ -64,7 +64,8 @@ def do(bench: Bench, step: Step) -> tuple[Path, dict[str, Any]]:
     def work(folder: Path) -> dict[str, Any]:
         ((_, ended, log),) = _run(bench, [[step]], step.title)
         raise_unfinished(step.title, ended, step.timeout, log)
-        return _answer(folder) or {"error": last_error(ended.tail), "tail": ended.tail}
+        found = _answer(folder)
+        return found if found is not None else {"error": last_error(ended.tail), "tail": ended.tail}
 
     answer = bench.stages.run(step.stage, step.inputs, work)
     return bench.stages.path(step.stage, step.inputs), answer
