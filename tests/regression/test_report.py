@@ -36,7 +36,7 @@ IDENTITY = {
         }
     },
     "environments": {"quantize": {"torch": "2.13.0"}, "serve": {"vllm": "0.30.0"}},
-    "model": {"sha256": "b" * 64, "card": None},
+    "model": {"sha256": "b" * 64, "card": None, "shape": "qwen2_5_vl, 3 layers of 128, vocabulary 384"},
     "hardware": HARDWARE,
 }
 TIMES = {"first token": [0.01, 0.012], "per token": [0.002, 0.003], "throughput": [900.0, 1000.0]}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from patchset.errors import EnvironmentProblem
+from regression.effects.process import environment
 
 _PROBE = """
 import importlib.metadata as m, importlib.util as u, json, platform, sysconfig
@@ -53,7 +54,8 @@ def probe(name: str, option: str | None) -> Python:
             remedy=f"`nox -s e2e` makes one; or give --{name}-python, or set {variable}",
         )
     try:
-        said = subprocess.run([path, "-c", _PROBE], capture_output=True, text=True, check=True, timeout=60).stdout
+        command = [path, "-c", _PROBE]
+        said = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True, timeout=60).stdout
         found = json.loads(said)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise EnvironmentProblem(f"{path} does not run: {error}", remedy="`nox -s e2e` makes it anew") from None

@@ -60,6 +60,7 @@ def prompt(item: Item, *, told: bool) -> dict[str, Any]:
 
 def fixed_tokens(llm: Any, items: list[Item], steps: Steps) -> numpy.ndarray[Any, Any]:
     """Return the log-probabilities of all answers' tokens, [tokens, vocabulary]."""
+    import torch
     from vllm import SamplingParams
 
     kept: list[Any] = []
@@ -67,10 +68,11 @@ def fixed_tokens(llm: Any, items: list[Item], steps: Steps) -> numpy.ndarray[Any
     def keep(_: Any, arguments: Any, hidden: Any) -> None:
         kept.append(hidden)
 
-    def look(count: int) -> Any:
+    def look(end: int, count: int) -> Any:
+        @torch.inference_mode()
         def logits(model: Any) -> numpy.ndarray[Any, Any]:
-            # The last row stands for the token after the answer.
-            found = model.compute_logits(kept[0][-count - 1 : -1])
+            # The row at `end` stands for the token after the answer.
+            found = model.compute_logits(kept[0][end - count : end])
             rows: numpy.ndarray[Any, Any] = found.float().log_softmax(-1).cpu().numpy()
             return rows
 
@@ -81,10 +83,13 @@ def fixed_tokens(llm: Any, items: list[Item], steps: Steps) -> numpy.ndarray[Any
     try:
         for number, item in enumerate(items, 1):
             kept.clear()
-            llm.generate([prompt(item, told=True)], SamplingParams(temperature=0, max_tokens=1), use_tqdm=False)
-            if len(kept) != 1:
-                raise RuntimeError(f"a prompt of {len(item.prompt)} tokens took {len(kept)} steps, not one")
-            rows.append(llm.apply_model(look(len(item.answer)))[0])
+            asked = SamplingParams(temperature=0, max_tokens=1)
+            (said,) = llm.generate([prompt(item, told=True)], asked, use_tqdm=False)
+            # Pictures count as the tokens that they became; what is beyond the prompt is padding.
+            length = len(said.prompt_token_ids)
+            if not kept or len(kept[0]) < length:
+                raise RuntimeError(f"a prompt of {length} tokens did not go through the model in one step")
+            rows.append(llm.apply_model(look(length - 1, len(item.answer)))[0])
             steps.part(number, 2 * len(items))
     finally:
         handle.remove()

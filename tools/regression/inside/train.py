@@ -27,6 +27,7 @@ from pictures import Scene, draw, scenes
 from telling import progress
 
 BATCH = 32
+TEXT = 10  # one batch in so many is text
 RATE = 3e-3
 WIDTH = 0.08  # standard deviation of the first weights: about 1 / sqrt(hidden size)
 PICTURES = 160  # held-out pictures that become items
@@ -48,13 +49,13 @@ def build(tokens: Any, seed: int) -> Any:
 
 
 def train(model: Any, teacher: Teacher, known: list[Scene], steps: int, device: str) -> None:
-    """Teach pictures and, in every twelfth step, the text task."""
+    """Teach pictures and, in every tenth step, the text task."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps, pct_start=0.1)
     model.train()
     for step in range(steps):
         chosen = [known[index] for index in teacher.random.integers(0, len(known), BATCH)]
-        batch = teacher.batch(chosen, picture=step % 12 != 11)
+        batch = teacher.batch(chosen, picture=step % TEXT != TEXT - 1)
         loss = model(**{name: value.to(device) for name, value in batch.items()}).loss
         optimizer.zero_grad()
         loss.backward()
@@ -143,7 +144,7 @@ def main() -> int:
     """Train, put the outliers in, measure, write."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--steps", type=int, default=1600)
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     wanted = parser.parse_args()

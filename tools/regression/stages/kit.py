@@ -34,6 +34,14 @@ class Kit:
     lessons: Path | None
     card: dict[str, Any] | None
 
+    @property
+    def shape(self) -> str:
+        """What its configuration says of its size."""
+        said = json.loads((self.model / "config.json").read_text())
+        text = said.get("text_config", said)
+        layers, size = text.get("num_hidden_layers"), text.get("hidden_size")
+        return f"{said.get('model_type')}, {layers} layers of {size}, vocabulary {text.get('vocab_size')}"
+
     @cached_property
     def digest(self) -> str:
         """The sha256 of everything in it."""

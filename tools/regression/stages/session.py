@@ -137,7 +137,7 @@ def identity(
             for title, series in sorted(used.items())
         },
         "environments": {"quantize": bench.quantize.versions, "serve": bench.serve.versions},
-        "model": {"sha256": kit.digest, "card": kit.card},
+        "model": {"sha256": kit.digest, "card": kit.card, "shape": kit.shape},
         "hardware": asdict(bench.hardware),
     }
 
