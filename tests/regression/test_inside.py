@@ -18,7 +18,7 @@ CHECKS = """
 import json, sys
 import numpy, torch
 from PIL import Image
-import fake_quant, lesson, outliers, pictures, shapes_model, train
+import fake_quant, large, lesson, outliers, pictures, shapes_model, train
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 torch.use_deterministic_algorithms(True)
@@ -63,6 +63,14 @@ said["outliers change nothing"] = bool((logits() == before).all())
 said["plain int8 costs"] = [plain, cost(False)]
 said["SmoothQuant costs"] = [smooth, cost(True)]
 said["undone"] = bool((logits() == before).all())
+
+ids = {name: tokens.convert_tokens_to_ids(name) for name in shapes_model.SPECIAL}
+real = large.config(ids, 36)
+said["parameters"] = [real.text_config.num_hidden_layers, real.text_config.hidden_size, real.vision_config.depth]
+random = large.build(shapes_model.config(ids), 0, "cpu")
+with torch.no_grad():
+    found = random(**{name: value for name, value in batch.items() if name != "labels"}).logits.float()
+said["large"] = [bool(found.isfinite().all()), found.std().item()]
 print(json.dumps(said))
 """
 
@@ -97,6 +105,14 @@ def test_outliers_change_no_logit_and_cost_plain_int8_alone(said: dict[str, Any]
     (plain, hurt), (smooth, kept) = said["plain int8 costs"], said["SmoothQuant costs"]
     assert hurt > 5 * plain
     assert kept == pytest.approx(smooth, rel=0.2)
+
+
+@pytest.mark.slow
+def test_the_random_model_is_of_the_real_shape_and_says_something(said: dict[str, Any]) -> None:
+    assert said["parameters"] == [36, 2048, 32]
+    finite, spread = said["large"]
+    assert finite
+    assert 3 < spread < 8
 
 
 def test_held_out_scenes_are_not_trained_on() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,67 +11,91 @@ from typing import Any
 import numpy
 import pytest
 
-from regression.convert.tensors import Tensor, encode, write_file
 from regression.figures.verdict import Check, Verdict
 from regression.model.scenario import Distance, Scenario, Side
-from regression.stages.contract import LINEARS, export_contract
+from regression.stages.contract import export_contract
 from regression.stages.judge import Evidence, judge
 from regression.stages.kit import Kit
+from regression.stages.quantize import Quantized
 from regression.stages.serve import Served
+from tests.checkpoint.made import Made, Tensor, bf16, checkpoint, f32
 
+INF = float("inf")
 SCENARIO = Scenario(
     file=Path("one.toml"), name="one", title="", device="cpu", needs=(), format="int8_sq", kv="auto", dtype="float32",
-    modelopt="modelopt", vllm="vllm", without_modelopt=None, quantize_refused=None, foldable=False, items=0, timeout=9,
-    timings=False, task_loss=None, sides=(), distances=(),
+    modelopt="modelopt", vllm="vllm", without_modelopt=None, quantize_refused=None, export_refused=None,
+    whole=False, asleep=False, foldable=False, items=0, timeout=9, timings=False, task_loss=None, sides=(),
+    distances=(),
 )  # fmt: skip
-ONE = encode(numpy.ones(4), "F32")
 
 
-def export(folder: Path, change: dict[str, Tensor | None], **said: object) -> dict[str, Verdict]:
-    """Write a checkpoint with some tensors changed or dropped, and return the verdict of each check."""
-    tensors: dict[str, Tensor] = {"visual.blocks.0.attn.qkv.weight": ONE, "lm_head.weight": ONE}
-    for kind in LINEARS:
-        tensors[f"model.layers.0.self_attn.{kind}.weight"] = Tensor("I8", (4,), b"\x01" * 4)
-        for scale in ("weight_scale", "input_scale", "pre_quant_scale"):
-            tensors[f"model.layers.0.self_attn.{kind}.{scale}"] = ONE
-    made = {name: tensor for name, tensor in {**tensors, **change}.items() if tensor is not None}
-    write_file(folder / "model.safetensors", made)
-    quantization = {"quant_algo": "W8A8_SQ_PER_CHANNEL", "kv_cache_quant_algo": None, **said}
-    (folder / "hf_quant_config.json").write_text(json.dumps({"quantization": quantization}))
-    _, checks = export_contract(folder, SCENARIO)
-    return {check.name.removeprefix("export: "): check.verdict for check in checks}
+def export(folder: Path, change: Callable[[Made], object] = lambda made: None, **scenario: Any) -> dict[str, Check]:
+    """Write a checkpoint, changed, and return the checks of it by name."""
+    made = checkpoint()
+    change(made)
+    _, checks = export_contract(made.write(folder), replace(SCENARIO, kv="fp8", **scenario))
+    return {check.name.removeprefix("export: "): check for check in checks}
 
 
 def test_a_good_export(tmp_path: Path) -> None:
-    assert set(export(tmp_path, {}).values()) == {Verdict.PASS}
+    assert {check.verdict for check in export(tmp_path).values()} == {Verdict.PASS}
 
 
 Q = "model.layers.0.self_attn.q_proj"
 
 
+def put_to_sleep(made: Made) -> None:
+    made.tensors[f"{Q}.pre_quant_scale"].data[0] = 0x461C  # 9984 in bfloat16
+
+
+def put(name: str, tensor: Tensor) -> Callable[[Made], object]:
+    return lambda made: made.tensors.update({name: tensor})
+
+
 @pytest.mark.parametrize(
-    ("change", "check"),
+    ("change", "check", "words"),
     [
-        ({"visual.blocks.0.attn.qkv.weight_scale": ONE}, "the vision tower is left alone"),
-        ({"visual.blocks.0.attn.k_proj.k_scale": ONE}, "the vision tower is left alone"),
-        ({f"{Q}.pre_quant_scale": None}, "no scale missing"),
-        ({f"{Q}.weight": ONE}, "every decoder layer"),
-        ({f"{Q}.input_scale": encode(numpy.array([numpy.nan]), "F32")}, "scales finite, above 0"),
-        ({f"{Q}.weight_scale": encode(numpy.zeros(4), "F32")}, "scales finite, above 0"),
-        ({f"{Q}.k_scale": ONE}, "KV scales"),
+        (put("visual.blocks.0.attn.qkv.weight_scale", f32(1.0)), "the vision tower is left alone", "qkv.weight_scale"),
+        (put("visual.blocks.0.attn.k_proj.k_scale", f32(1.0)), "keeps to its format", "tower has no KV cache"),
+        (lambda made: made.tensors.pop(f"{Q}.pre_quant_scale"), "keeps to its format", "q_proj.pre_quant_scale"),
+        (put(f"{Q}.input_scale", f32(numpy.nan)), "keeps to its format", "NaN or infinite"),
+        (lambda made: made.quant.update({"quant_algo": "FP8"}), "algorithm", "FP8, KV cache FP8"),
+        (lambda made: made.quant.update({"kv_cache_quant_algo": None}), "algorithm", "KV cache None"),
+        (put_to_sleep, "no channel slept", "zero throughout calibration"),
     ],
 )
-def test_a_bad_export_is_seen(tmp_path: Path, change: dict[str, Tensor | None], check: str) -> None:
-    assert export(tmp_path, change)[check] is Verdict.REGRESSION
+def test_a_bad_export_is_seen(tmp_path: Path, change: Callable[[Made], object], check: str, words: str) -> None:
+    found = export(tmp_path, change)[check]
+    assert found.verdict is Verdict.REGRESSION
+    assert words in found.found
 
 
-def test_another_algorithm_is_seen(tmp_path: Path) -> None:
-    assert export(tmp_path, {}, quant_algo="FP8")["algorithm"] is Verdict.REGRESSION
-    assert export(tmp_path, {}, kv_cache_quant_algo="FP8")["algorithm"] is Verdict.REGRESSION
+def test_a_layer_left_out_is_seen(tmp_path: Path) -> None:
+    def leave_out(made: Made) -> None:
+        for part in ("weight_scale", "input_scale", "pre_quant_scale"):
+            del made.tensors[f"{Q}.{part}"]
+        made.tensors[f"{Q}.weight"] = bf16(numpy.ones(made.tensors[f"{Q}.weight"].data.shape))
+        for said in (made.quant["exclude_modules"], made.config["quantization_config"]["ignore"]):
+            said.append(Q)
+
+    assert export(tmp_path, leave_out)["every decoder layer"].verdict is Verdict.REGRESSION
+
+
+def test_an_export_that_is_to_be_refused(tmp_path: Path) -> None:
+    (good,) = export(tmp_path / "a", export_refused="saturates").values()
+    assert (good.name, good.verdict) == ("export: refused", Verdict.REGRESSION)
+    (bad,) = export(tmp_path / "b", put_to_sleep, export_refused="saturates").values()
+    assert bad.verdict is Verdict.PASS
+
+
+def test_a_folder_without_a_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    contract, (check,) = export_contract(tmp_path, SCENARIO)
+    assert (contract, check.verdict) == ({}, Verdict.REGRESSION)
 
 
 def side(name: str, *, http: bool = False, repeat: bool = False) -> Side:
-    return Side(name, "patched", "served", "", None, False, http, repeat)
+    return Side(name, "patched", "served", "", None, None, False, http, repeat)
 
 
 def served(folder: Path, logits: list[list[float]], texts: list[str]) -> Served:
@@ -103,7 +128,7 @@ def test_distances_tasks_and_noise(tmp_path: Path, kit: Kit) -> None:
         quantized=None,
         unquantized=served(tmp_path / "c", good, ["yes", "no", "no"]),
     )
-    distance = Distance("patched", "unquantized", float("inf"), 1e-12, 1e-2, 1.0)
+    distance = Distance("patched", "unquantized", INF, 1e-12, 1e-2, 1.0, INF)
     scenario = replace(SCENARIO, task_loss=0.0, sides=(side("patched", repeat=True),), distances=(distance,))
     measured, (task,), checks = judge(scenario, kit, evidence)
     assert [(one.side, one.reference) for one in measured] == [
@@ -121,7 +146,7 @@ def test_distances_tasks_and_noise(tmp_path: Path, kit: Kit) -> None:
 
 
 def test_a_distance_without_figures_is_a_regression(kit: Kit) -> None:
-    distance = Distance("patched", "fake-quant", 1e-3, 1e-3, 1e-3, 1.0)
+    distance = Distance("patched", "fake-quant", 1e-3, 1e-3, 1e-3, 1.0, INF)
     scenario = replace(SCENARIO, sides=(side("patched"),), distances=(distance,))
     _, _, (check,) = judge(scenario, kit, Evidence({}, None, None))
     assert check.verdict is Verdict.REGRESSION
@@ -130,10 +155,25 @@ def test_a_distance_without_figures_is_a_regression(kit: Kit) -> None:
 def test_nan_is_a_regression(tmp_path: Path, kit: Kit) -> None:
     one = served(tmp_path / "a", [[float("nan"), 0.0]], ["x"])
     two = served(tmp_path / "b", [[1.0, 0.0]], ["x"])
-    distance = Distance("patched", "released", 1e9, 1e9, float("inf"), 0.0)
+    distance = Distance("patched", "released", 1e9, 1e9, INF, 0.0, INF)
     scenario = replace(SCENARIO, sides=(side("patched"), side("released")), distances=(distance,))
     _, _, checks = judge(scenario, kit, Evidence({"patched": one, "released": two}, None, None))
     assert set(verdicts(checks).values()) == {Verdict.REGRESSION}
+
+
+@pytest.mark.parametrize(("logit", "verdict"), [(3.0, Verdict.PASS), (1.0, Verdict.REGRESSION)])
+def test_a_loss_is_held_against_that_of_fake_quantization(
+    tmp_path: Path, kit: Kit, logit: float, verdict: Verdict
+) -> None:
+    reference = served(tmp_path / "a", [[5.0, 0.0]], ["x"])
+    fake = served(tmp_path / "b", [[3.1, 0.0]], ["x"])
+    side_ = served(tmp_path / "c", [[logit, 0.0]], ["x"])
+    distance = Distance("patched", "unquantized", INF, INF, INF, 0.0, 1.5)
+    scenario = replace(SCENARIO, sides=(side("patched"),), distances=(distance,))
+    evidence = Evidence({"patched": side_}, Quantized(fake.folder, {}), reference)
+    measured, _, (check,) = judge(scenario, kit, evidence)
+    assert [one.side for one in measured] == ["patched", "fake-quant"]
+    assert check.verdict is verdict
 
 
 HTTP: dict[str, Any] = {

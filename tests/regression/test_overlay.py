@@ -41,6 +41,17 @@ def test_what_the_series_changes_is_in_front(series: Series, site: Path, tmp_pat
     assert made.blobs["pkg/sub/three.txt"] is None
 
 
+def test_bytecode_is_linked_but_for_what_changes(series: Series, site: Path, tmp_path: Path) -> None:
+    cached = {f"pkg/__pycache__/{name}.cpython-311.pyc": b"code" for name in ("one", "two", "compiled")}
+    write(site, {**cached, "pkg/untouched/file.py": "x\n"})
+    made = build(tmp_path / "overlay", site, "pkg", series)
+    there = {file.name.partition(".")[0] for file in (made.folder / "pkg/__pycache__").iterdir()}
+    assert "one" not in there, "it would be compiled from another source"
+    assert "compiled" in there
+    assert (made.folder / "pkg/untouched").is_symlink(), "a folder without a change is one link"
+    assert not (made.folder / "pkg/__pycache__").is_symlink(), "what is compiled anew does not go into the site"
+
+
 def test_a_patch_can_be_left_out(series: Series, site: Path, tmp_path: Path) -> None:
     made = build(tmp_path / "overlay", site, "pkg", series, without="change-one")
     assert made.patches == ("change-two",)

@@ -16,7 +16,6 @@ import pytest
 
 from patchset.errors import EnvironmentProblem
 from regression.effects.process import Ended, Running, environment, resident
-from regression.effects.server import free_port, listens
 from regression.effects.stages import Stages, digest
 from regression.stages.bench import Unfinished, last_error, raise_unfinished
 
@@ -134,10 +133,6 @@ def test_the_line_of_a_traceback_that_says_it() -> None:
     assert last_error(text) == "pydantic_core.ValidationError: 1 validation error for X: Value error, no such thing"
     assert last_error("just words\n\n") == "just words"
     assert last_error("") == "nothing was said"
-
-
-def test_a_port_is_free_until_somebody_listens() -> None:
-    assert not listens(free_port())
 
 
 def test_finished_steps_are_not_done_again(tmp_path: Path) -> None:

@@ -27,13 +27,16 @@ IDENTITY = {
         "vllm@v1": {
             "sha256": "a" * 64,
             "patches": ["one", "two"],
-            "without control": ["two"],
+            "controls": {
+                "one": {"scenarios": ["one"], "reason": "", "tests": ["tests/a.py::test_a"]},
+                "two": {"scenarios": [], "reason": "it needs | a machine", "tests": ["tests/a.py::test_b"]},
+            },
             "commit": None,
             "wheels": {},
         }
     },
     "environments": {"quantize": {"torch": "2.13.0"}, "serve": {"vllm": "0.30.0"}},
-    "model": {"sha256": "b" * 64, "card": None},
+    "model": {"sha256": "b" * 64, "card": None, "shape": "qwen2_5_vl, 3 layers of 128, vocabulary 384"},
     "hardware": HARDWARE,
 }
 TIMES = {"first token": [0.01, 0.012], "per token": [0.002, 0.003], "throughput": [900.0, 1000.0]}
@@ -59,7 +62,8 @@ def session() -> Session:
         tasks=(Task("patched", 90, 100, 0.82, 0.94, 91, 1.0, (flipped,), ()),),
     )  # fmt: skip
     gpu = ScenarioResult("two", "On a GPU", "no GPU", (Check("run", Verdict.NOT_RUN, "no GPU"),))
-    return Session(copy.deepcopy(IDENTITY), (good, gpu))
+    spent = ({"process": "serve <with> the series", "steps": ["one", "two"], "begin": 0.0, "seconds": 9.5},)
+    return Session(copy.deepcopy(IDENTITY), (good, gpu), spent)
 
 
 class Parser(HTMLParser):
@@ -107,13 +111,15 @@ def test_markdown_tables_hold() -> None:
     assert min(widths) >= 3
     assert "90 of 100 answers right (82.0 to 94.0 % at 95 %)" in text
     assert "2 x M/K" in text
+    assert "| vllm@v1 | two | it needs \\| a machine | tests/a.py::test_b |" in text
+    assert "| serve <with> the series | 2 | 0.0 | 9.5 |" in text
 
 
 def test_json_says_all_of_it(tmp_path: Path) -> None:
     files = write(session(), tmp_path, None)
     assert [file.name for file in files] == ["report.json", "report.md", "report.html"]
     report = json.loads(files[0].read_text())
-    assert (report["schema"], report["verdict"]) == (1, "pass")
+    assert (report["schema"], report["verdict"]) == (2, "pass")
     assert [item["verdict"] for item in report["scenarios"]] == ["pass", "not run"]
     before = [file.read_bytes() for file in files]
     assert [file.read_bytes() for file in write(session(), tmp_path, None)] == before, "same input, same bytes"

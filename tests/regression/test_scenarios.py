@@ -10,7 +10,7 @@ from patchset.errors import PatchsetError, SeriesError, UsageError
 from patchset.model.project import load
 from patchset.workflow.apply import read_series
 from regression.figures.verdict import Check, Verdict
-from regression.model.folder import controlled, read_folder
+from regression.model.folder import read_controls, read_folder
 from regression.model.result import Ran, ScenarioResult
 from regression.model.scenario import Edit, Planted
 from regression.stages.session import judge_defect
@@ -50,21 +50,32 @@ def read(tmp_path: Path, text: str, defect: str | None = None) -> list[str]:
 
 def test_the_projects_own_scenarios() -> None:
     scenarios, defects = read_folder(ROOT / "tests/e2e")
-    assert {"int8-smoothquant", "fp8-kv", "http-server", "converted"} <= {item.name for item in scenarios}
+    assert {"int8-smoothquant", "gpu-fp8-kv", "http-server", "converted"} <= {item.name for item in scenarios}
     assert len(defects) >= 5
     assert all(item.title for item in (*scenarios, *defects))
 
 
-def test_negative_controls_leave_out_patches_that_there_are() -> None:
-    scenarios, _ = read_folder(ROOT / "tests/e2e")
+def test_every_patch_has_a_negative_control_or_a_reason_why_not() -> None:
     project = load(ROOT)
     patches: set[str] = set()
     for spec in ("vllm", "modelopt"):
         ((component, base),) = project.select((spec,))
         patches |= {patch.name for patch in read_series(component, base).patches}
-    left_out = controlled(scenarios)
-    assert len(left_out) >= 3
-    assert left_out <= patches
+    controls, reasons = read_controls(ROOT / "tests/e2e")
+    assert {*controls, *reasons} == patches
+    assert len(controls) > len(reasons)
+    assert all(reasons.values())
+
+
+def test_a_reason_beside_a_control_is_a_contradiction(tmp_path: Path) -> None:
+    (tmp_path / "one.toml").write_text(GOOD.replace('vllm = "patched"', 'vllm = "patched"\nwithout = "a"'))
+    (tmp_path / "uncontrolled").mkdir()
+    (tmp_path / "uncontrolled/b.toml").write_text('reason = "it needs a machine"\n')
+    assert read_controls(tmp_path) == ({"a": ["one"]}, {"b": "it needs a machine"})
+    (tmp_path / "uncontrolled/a.toml").write_text('reason = "none"\n')
+    with pytest.raises(SeriesError, match="one problem") as caught:
+        read_controls(tmp_path)
+    assert "but one is one" in caught.value.details[0]
 
 
 def test_a_good_scenario(tmp_path: Path) -> None:
@@ -78,7 +89,7 @@ def test_a_good_scenario(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "place", "message"),
     [
-        ('format = "int8_sq"', 'format = "int8"', "2:1", "must be one of none, int8_sq, fp8"),
+        ('format = "int8_sq"', 'format = "int8"', "2:1", "must be one of none, int8_sq, int8_wo"),
         ('format = "int8_sq"', 'format = "int8_qs"', "2:1", "did you mean 'int8_sq'?"),
         ('dtype = "float32"\n', "", "", "has no key dtype"),
         ('dtype = "float32"', 'dtype = "float32"\nspeed = 3', "4:1", "unknown key speed"),

@@ -12,12 +12,21 @@ EPILOG = """\b
 Examples:
   regression make-model                       train it, or say where it is
   regression make-model --out shapes/         and copy it there
-  regression make-model --device cuda --seed 1"""
+  regression make-model --device cuda --seed 1
+  regression make-model --size 3b --device cuda"""
 
 
 @click.command(epilog=EPILOG)
 @model_options
 @click.option("--device", type=click.Choice(("cpu", "cuda")), default="cpu", show_default=True)
+@click.option(
+    "--size",
+    type=click.Choice(("small", "3b")),
+    default="small",
+    show_default=True,
+    help="3b: not trained, random weights in the shape of Qwen2.5-VL-3B.",
+)
+@click.option("--layers", type=click.IntRange(1), help="Of the decoder, with --size 3b.  [default: 36, all of them]")
 @click.option("--out", type=FOLDER, help="Copy the model, captions and questions here.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
 def make_model_command(
@@ -28,6 +37,8 @@ def make_model_command(
     seed: int,
     cache: Path | None,
     device: str,
+    size: str,
+    layers: int | None,
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -39,20 +50,25 @@ def make_model_command(
     """
     import shutil
 
-    from patchset.cli.console import print_json
+    from patchset.cli.console import Terminal, print_json
     from patchset.errors import LocalChanges
-    from regression.effects.machine import probe
+    from regression.effects.machine import hardware, probe
     from regression.effects.process import interrupt_on_termination
     from regression.effects.stages import Stages, default_folder
+    from regression.stages.kit import large
 
     need_libraries()
     interrupt_on_termination()
     if out is not None and out.exists():
         raise LocalChanges(f"{out} exists", remedy="name a folder that does not")
     stages = Stages(cache or default_folder())
-    kit = make_kit(stages, probe("quantize", quantize_python), model, captions, steps, seed, device)
+    python = probe("quantize", quantize_python)
+    if size == "3b":
+        kit = large(stages, python, Terminal(), layers, seed, device, hardware().cores)
+    else:
+        kit = make_kit(stages, python, model, captions, steps, seed, device)
     folder = kit.model.parent
-    if out is not None and kit.card is not None:
+    if out is not None and model is None:
         shutil.copytree(folder, out)
         folder = out
     if as_json:

@@ -67,7 +67,10 @@ def run_command(
     if fresh:
         stages.forget("quantize", "serve", "http", "convert")
     quantize, serve = probe("quantize", quantize_python), probe("serve", serve_python)
-    bench = Bench(stages, Terminal(), quantize, serve, hardware())
+    machine = hardware()
+    # Two large models may not fit into memory side by side.
+    parallel = 2 if machine.cores > 1 and (model is None or machine.gpus) else 1
+    bench = Bench(stages, Terminal(), quantize, serve, machine, parallel)
     kit = make_kit(stages, quantize, model, captions, steps, seed)
     tell = console(stderr=as_json)
     colours = {Verdict.PASS: "green", Verdict.REGRESSION: "bold red", Verdict.INCONCLUSIVE: "yellow"}

@@ -46,8 +46,13 @@ def make_kit(
     from regression.effects.machine import hardware
     from regression.stages import kit
 
+    if model is not None and captions is None and (model / "items.json").is_file():
+        return kit.made(model)
     if (model is None) != (captions is None):
-        raise UsageError("--model and --captions go together", remedy="give both, or neither for the shapes model")
+        raise UsageError(
+            "--model and --captions go together",
+            remedy="give both, or neither for the shapes model; a folder that make-model wrote needs no captions",
+        )
     if model is not None and captions is not None:
         return kit.own(stages, model, captions)
     return kit.trained(stages, python, Terminal(), steps, seed, device, hardware().cores)

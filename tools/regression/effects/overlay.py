@@ -7,7 +7,6 @@ environment holds the base.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -92,11 +91,11 @@ def build(
             raise UsageError(f"the text to replace does not stand exactly once in {edit.file}", details=(edit.old,))
         files[edit.file] = before.replace(edit.old.encode(), edit.new.encode())
     shutil.rmtree(folder, ignore_errors=True)
-    _mirror(site / package, folder / package)
+    folder.mkdir(parents=True)
+    _mirror(site / package, folder / package, {site / path for path in files})
     for path, data in files.items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.unlink(missing_ok=True)
         if data is not None:
             target.write_bytes(data)
     blobs = {path: blob_id(data) if data is not None else None for path, data in sorted(files.items())}
@@ -107,11 +106,21 @@ def _read(file: Path) -> bytes | None:
     return file.read_bytes() if file.is_file() else None
 
 
-def _mirror(source: Path, target: Path) -> None:
-    """Make a tree of symbolic links, so that compiled parts are not copied."""
-    for folder, names, files in os.walk(source):
-        names[:] = [name for name in names if name != "__pycache__"]
-        here = target / Path(folder).relative_to(source)
-        here.mkdir(parents=True)
-        for name in files:
-            (here / name).symlink_to(Path(folder) / name)
+def _mirror(source: Path, target: Path, changed: set[Path]) -> None:
+    """Link everything but the files in `changed`: folders as a whole where none of those is below them.
+
+    Compiled parts are not copied, and bytecode is not compiled again: it is held to be good by its source's time and
+    size, which a link has, too.
+    """
+    target.mkdir()
+    for item in source.iterdir():
+        if item.name == "__pycache__":
+            (target / item.name).mkdir()
+            stems = {path.stem for path in changed if path.parent == source}
+            for file in item.iterdir():
+                if file.name.partition(".")[0] not in stems:
+                    (target / item.name / file.name).symlink_to(file)
+        elif item.is_dir() and any(path.is_relative_to(item) for path in changed):
+            _mirror(item, target / item.name, changed)
+        elif item not in changed:
+            (target / item.name).symlink_to(item)

@@ -22,6 +22,7 @@ Cause = Literal["ended", "timeout", "memory", "disk"]
 _MARK = "\x1e"
 _TAIL = 150
 _GRACE = 10.0  # seconds between asking a process to end and killing it
+_LOOK = 0.2  # seconds between looks at a process
 _NO_SPACE = ("No space left on device", "Disk quota exceeded")
 _NO_MEMORY = ("OutOfMemoryError", "CUDA out of memory", "DefaultCPUAllocator: can't allocate", "MemoryError")
 
@@ -82,13 +83,19 @@ class Running:
 
     def wait(self, timeout: float) -> Ended:
         """Wait for its end, at most `timeout` seconds; then it is stopped."""
-        while self.alive:
-            if time.monotonic() - self._started > timeout:
-                self.stop()
-                return self._ended("timeout")
-            self._peak = max(self._peak, resident(self._popen.pid))
+        while (ended := self.poll(timeout)) is None:
             with suppress(subprocess.TimeoutExpired):
-                self._popen.wait(0.2)
+                self._popen.wait(_LOOK)
+        return ended
+
+    def poll(self, timeout: float) -> Ended | None:
+        """Return how it ended, or None while it runs; after `timeout` seconds in all it is stopped."""
+        if self.alive:
+            if time.monotonic() - self._started <= timeout:
+                self._peak = max(self._peak, resident(self._popen.pid))
+                return None
+            self.stop()
+            return self._ended("timeout")
         self.stop()
         return self._ended(_cause(self._popen.returncode, self.tail()))
 

@@ -7,7 +7,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,31 +58,44 @@ class Stages:
 
         An error of `work` leaves the folder as it is for a look at its logs; the next run starts it anew.
         """
-        folder = self.path(name, inputs)
-        answer = folder / ANSWER
-        if answer.is_file():
-            found: dict[str, Any] = json.loads(answer.read_text())
+        found = self.finished(name, inputs)
+        if found is not None:
             return found
+        with self.whole_disk():
+            made = work(self.begin(name, inputs))
+            self.finish(name, inputs, made)
+            return made
+
+    def finished(self, name: str, inputs: Mapping[str, object]) -> dict[str, Any] | None:
+        """Return the answer of a stage that is finished."""
+        answer = self.path(name, inputs) / ANSWER
+        return json.loads(answer.read_text()) if answer.is_file() else None
+
+    def begin(self, name: str, inputs: Mapping[str, object]) -> Path:
+        """Return a stage's folder, emptied."""
+        folder = self.path(name, inputs)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        (folder / "inputs.json").write_text(json.dumps(inputs, indent=1, sort_keys=True) + "\n")
+        return folder
+
+    def finish(self, name: str, inputs: Mapping[str, object], made: Mapping[str, Any]) -> None:
+        """Keep the answer of a stage."""
+        answer = self.path(name, inputs) / ANSWER
+        temporary = answer.with_suffix(".tmp")
+        temporary.write_text(json.dumps(made, indent=1) + "\n")
+        temporary.replace(answer)
+
+    @contextmanager
+    def whole_disk(self) -> Iterator[None]:
+        """Turn what the system says of a full disk into our own words."""
         try:
-            return self._make(folder, inputs, work)
+            yield
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             remedy = "free some, and run again: finished steps are kept"
             raise EnvironmentProblem(f"{self.folder}: no space left on the disk", remedy=remedy) from None
-
-    def _make(
-        self, folder: Path, inputs: Mapping[str, object], work: Callable[[Path], dict[str, Any]]
-    ) -> dict[str, Any]:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        (folder / "inputs.json").write_text(json.dumps(inputs, indent=1, sort_keys=True) + "\n")
-        made = work(folder)
-        answer = folder / ANSWER
-        temporary = answer.with_suffix(".tmp")
-        temporary.write_text(json.dumps(made, indent=1) + "\n")
-        temporary.replace(answer)
-        return made
 
     def forget(self, *names: str) -> None:
         """Remove all finished stages of these names."""

@@ -1,8 +1,4 @@
-"""Ask vLLM's HTTP server with the real openai client: `ask_http.py FOLDER PORT ITEMS`.
-
-FOLDER gets `said.json`: the answer to a text and to a picture, plain and streamed, the answers to the same questions
-asked at once, and what the server says to a request that it cannot serve.
-"""
+"""Ask vLLM's HTTP server with the real openai client."""
 
 # mypy: disable-error-code="import-not-found"
 
@@ -11,7 +7,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -51,11 +46,13 @@ async def stream(client: Any, item: dict[str, Any], folder: Path) -> dict[str, A
     return {"pieces": pieces, "first token": first}
 
 
-async def main() -> None:
-    """Ask everything."""
+async def ask_all(port: int, file: Path) -> dict[str, Any]:
+    """Return the answers to a text and to a picture, plain and streamed, and to some questions one by one and at once.
+
+    With them comes what the server says to a request that it cannot serve, and to one after that. `file` is items.json.
+    """
     import openai
 
-    folder, port, file = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
     items = json.loads(file.read_text())
     text = next(item for item in items if not item["picture"])
     picture = next((item for item in items if item["picture"]), text)
@@ -76,8 +73,4 @@ async def main() -> None:
         except openai.NotFoundError as error:
             said["unknown model"] = f"{error.status_code}"
         said["after the error"] = await ask(client, text, file.parent)
-    (folder / "said.json").write_text(json.dumps(said) + "\n")
-
-
-if __name__ == "__main__":
-    asyncio.run(main())
+    return said

@@ -17,7 +17,7 @@ import torch
 
 
 @torch.no_grad()
-def make(model: Any, calibrate: Callable[[Any], None]) -> None:
+def make(model: Any, calibrate: Callable[[], None]) -> None:
     """Replace every pre_quant_scale of a quantized Qwen2.5-VL's decoder, in place, and calibrate again."""
     for layer in model.model.language_model.layers:
         attention = layer.self_attn
@@ -31,7 +31,7 @@ def make(model: Any, calibrate: Callable[[Any], None]) -> None:
                 new = _shared(new, attention)
             linear.weight.data = (linear.weight.float() * (old.float() / new)).to(linear.weight.dtype)
             quantizer.pre_quant_scale = new.to(old.dtype)
-    mtq.calibrate(model, "max", calibrate)
+    mtq.calibrate(model.model.language_model, "max", lambda _: calibrate())
 
 
 def _shared(scale: torch.Tensor, attention: Any) -> torch.Tensor:

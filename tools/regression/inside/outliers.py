@@ -19,7 +19,7 @@ SHARE = 32  # one channel in so many
 
 
 @torch.no_grad()
-def insert(model: Any, seed: int, factor: float = FACTOR) -> None:
+def insert(model: Any, seed: int, factor: float = FACTOR, device: str = "cpu") -> None:
     """Rescale channels of every decoder layer of a Qwen2.5-VL, in place.
 
     Four places a layer: both norms, against the projections that read them; value against output; up against down.
@@ -27,7 +27,7 @@ def insert(model: Any, seed: int, factor: float = FACTOR) -> None:
     generator = torch.Generator().manual_seed(seed)
 
     def choose(size: int) -> torch.Tensor:
-        return torch.randperm(size, generator=generator)[: size // SHARE]
+        return torch.randperm(size, generator=generator)[: size // SHARE].to(device)
 
     for layer in model.model.language_model.layers:
         attention, mlp = layer.self_attn, layer.mlp

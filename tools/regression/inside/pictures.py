@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 Pixels = NDArray[numpy.uint8]
 
-SIDE = 84  # pixels; a multiple of the 28 that one token of the language model covers
-SIZES = {"small": 9, "large": 17}  # radius in pixels
+SIDE = 56  # pixels; a multiple of the 28 that one token of the language model covers
+SIZES = {"small": 7, "large": 12}  # radius in pixels
 COLOURS = {"red": (214, 39, 40), "green": (44, 160, 44), "blue": (31, 80, 200), "yellow": (235, 200, 30)}
 SHAPES = ("circle", "square", "triangle")
 OPPOSITE = {"left of": "right of", "above": "below"}
@@ -66,9 +66,9 @@ def scenes() -> tuple[list[Scene], list[Scene]]:
 def draw(scene: Scene, generator: numpy.random.Generator) -> Pixels:
     """Return a picture of `scene`, [SIDE, SIDE, 3]; place, shade and noise come from `generator`."""
     picture = generator.normal(generator.integers(90, 160), 5, (SIDE, SIDE, 3))
-    along = (generator.integers(17, 24), generator.integers(60, 67))
+    along = (generator.integers(12, 16), generator.integers(41, 45))
     for thing, place in zip((scene.first, scene.second), along, strict=True):
-        across = generator.integers(22, 62)
+        across = generator.integers(14, 42)
         x, y = (place, across) if scene.relation == "left of" else (across, place)
         shade = 1 + generator.uniform(-0.1, 0.1)
         picture[_mask(thing, int(x), int(y))] = numpy.array(COLOURS[thing.colour]) * shade

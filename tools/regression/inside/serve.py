@@ -1,25 +1,30 @@
-"""Serve a checkpoint with vLLM's engine and ask it a kit's questions: `serve.py FOLDER JOB`.
+"""Serve checkpoints with vLLM's engine, one after the other in one process: `serve.py JOBS`.
 
-JOB is a JSON object: `model` (folder), `items` (items.json), `dtype`, `kv` (vLLM's kv_cache_dtype), `limit` (items at
-most), `length` (context), `device`. FOLDER gets `said.json`, and `logprobs.npy` with the log-probabilities over the
-whole vocabulary of every answer's tokens, given the tokens before them, [tokens, vocabulary], fp32.
+JOBS is a JSON list of objects: `folder` (where the answer goes), `model` (folder), `items` (items.json), `dtype`, `kv`
+(vLLM's kv_cache_dtype), `limit` (items at most), `length` (context), `cache` (bytes of KV cache), `device`, `timings`.
+Each folder gets `said.json`, and `logprobs.npy` with the log-probabilities over the whole vocabulary of every answer's
+tokens, given the tokens before them, [tokens, vocabulary], fp32; or `error.txt`, with the traceback of what stopped it.
+
+The log-probabilities are vLLM's own `compute_logits` of what its model leaves behind: asked for as `prompt_logprobs`,
+they would come as one Python object for each token of the vocabulary and position, at a hundred times the cost.
 """
 
 # mypy: disable-error-code="import-not-found"
 
 from __future__ import annotations
 
+import gc
 import json
-import resource
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
 import numpy
 
 from asking import Item, open_picture, read_items
-from telling import progress
+from telling import Peak, Steps, beyond_help
 
 ROUNDS = 5  # repetitions of each timing
 
@@ -32,12 +37,16 @@ def start(job: dict[str, Any]) -> Any:
         job["model"],
         dtype=job["dtype"],
         kv_cache_dtype=job["kv"],
+        kv_cache_memory_bytes=job["cache"],
+        # With the cache's size given, this share is nothing but what has to be free at the start.
+        gpu_memory_utilization=0.05,
         max_model_len=job["length"],
-        max_logprobs=-1,
         seed=0,
         enforce_eager=True,
         enable_prefix_caching=False,
         limit_mm_per_prompt={"image": 1, "video": 0},
+        # Tuning is for speed, and takes longer than all the questions.
+        **({"kernel_config": {"enable_flashinfer_autotune": False}} if job["device"] == "cuda" else {}),
     )
 
 
@@ -49,19 +58,42 @@ def prompt(item: Item, *, told: bool) -> dict[str, Any]:
     return made
 
 
-def fixed_tokens(llm: Any, items: list[Item], vocabulary: int) -> numpy.ndarray[Any, Any]:
+def fixed_tokens(llm: Any, items: list[Item], steps: Steps) -> numpy.ndarray[Any, Any]:
     """Return the log-probabilities of all answers' tokens, [tokens, vocabulary]."""
+    import torch
     from vllm import SamplingParams
 
-    asked = SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=-1)
+    kept: list[Any] = []
+
+    def keep(_: Any, arguments: Any, hidden: Any) -> None:
+        kept.append(hidden)
+
+    def look(end: int, count: int) -> Any:
+        @torch.inference_mode()
+        def logits(model: Any) -> numpy.ndarray[Any, Any]:
+            # The row at `end` stands for the token after the answer.
+            found = model.compute_logits(kept[0][end - count : end])
+            rows: numpy.ndarray[Any, Any] = found.float().log_softmax(-1).cpu().numpy()
+            return rows
+
+        return logits
+
     rows = []
-    for item, said in zip(items, llm.generate([prompt(item, told=True) for item in items], asked), strict=True):
-        for position in said.prompt_logprobs[-len(item.answer) :]:
-            row = numpy.full(vocabulary, -numpy.inf, numpy.float32)
-            for token, found in position.items():
-                row[token] = found.logprob
-            rows.append(row)
-    return numpy.stack(rows)
+    (handle,) = llm.apply_model(lambda model: model.register_forward_hook(keep))
+    try:
+        for number, item in enumerate(items, 1):
+            kept.clear()
+            asked = SamplingParams(temperature=0, max_tokens=1)
+            (said,) = llm.generate([prompt(item, told=True)], asked, use_tqdm=False)
+            # Pictures count as the tokens that they became; what is beyond the prompt is padding.
+            length = len(said.prompt_token_ids)
+            if not kept or len(kept[0]) < length:
+                raise RuntimeError(f"a prompt of {length} tokens did not go through the model in one step")
+            rows.append(llm.apply_model(look(length - 1, len(item.answer)))[0])
+            steps.part(number, 2 * len(items))
+    finally:
+        handle.remove()
+    return numpy.concatenate(rows)
 
 
 def answers(llm: Any, items: list[Item]) -> list[dict[str, Any]]:
@@ -69,7 +101,7 @@ def answers(llm: Any, items: list[Item]) -> list[dict[str, Any]]:
     from vllm import SamplingParams
 
     asked = SamplingParams(temperature=0, max_tokens=max(len(item.answer) for item in items) + 4)
-    found = llm.generate([prompt(item, told=False) for item in items], asked)
+    found = llm.generate([prompt(item, told=False) for item in items], asked, use_tqdm=False)
     return [{"tokens": list(one.outputs[0].token_ids), "text": one.outputs[0].text} for one in found]
 
 
@@ -80,7 +112,7 @@ def timings(llm: Any, items: list[Item]) -> dict[str, list[float]]:
     single, many = prompt(items[0], told=False), [prompt(item, told=False) for item in items[:32]]
     found: dict[str, list[float]] = {"first token": [], "per token": [], "throughput": []}
     more = 16
-    for number in range(ROUNDS):
+    for _ in range(ROUNDS):
         begin = time.perf_counter()
         llm.generate([single], SamplingParams(temperature=0, max_tokens=1), use_tqdm=False)
         first = time.perf_counter() - begin
@@ -93,7 +125,6 @@ def timings(llm: Any, items: list[Item]) -> dict[str, list[float]]:
         found["first token"].append(first)
         found["per token"].append((whole - first) / more)
         found["throughput"].append(rate)
-        progress(number + 1, ROUNDS, "rounds")
     return found
 
 
@@ -127,22 +158,42 @@ def _kernels(holder: object) -> list[object]:
     return [value for value in values if "Kernel" in type(value).__name__]
 
 
-def main() -> None:
-    """Serve, ask, measure, write."""
-    folder, job = Path(sys.argv[1]), json.loads(sys.argv[2])
+def serve(job: dict[str, Any], steps: Steps) -> None:
+    """Serve one checkpoint, ask, measure, write."""
+    folder, peak = Path(job["folder"]), Peak(job["device"])
+    llm = None
     begin = time.perf_counter()
-    llm = start(job)
-    started = time.perf_counter() - begin
-    tokens = llm.get_tokenizer()
-    items = read_items(Path(job["items"]), tokens)[: job["limit"]]
-    contract = load_contract(llm)
-    vocabulary = llm.llm_engine.vllm_config.model_config.get_vocab_size()
-    found = fixed_tokens(llm, items, vocabulary)
-    numpy.save(folder / "logprobs.npy", found)
-    said: dict[str, Any] = {"start seconds": started, "contract": contract, "answers": answers(llm, items)}
-    said["timings"] = timings(llm, items) if job.get("timings") else None
-    said["peak bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    (folder / "said.json").write_text(json.dumps(said) + "\n")
+    try:
+        llm = start(job)
+        said: dict[str, Any] = {"start seconds": time.perf_counter() - begin}
+        items = read_items(Path(job["items"]), llm.get_tokenizer())[: job["limit"]]
+        said["contract"] = load_contract(llm)
+        numpy.save(folder / "logprobs.npy", fixed_tokens(llm, items, steps))
+        said["answers"] = answers(llm, items)
+        said["timings"] = timings(llm, items) if job["timings"] else None
+        said |= {"peak bytes": peak.bytes(), "seconds": time.perf_counter() - begin}
+        (folder / "said.json").write_text(json.dumps(said) + "\n")
+    except Exception as error:
+        if beyond_help(error):
+            raise
+        (folder / "error.txt").write_text(traceback.format_exc())
+        traceback.print_exc()
+    finally:
+        del llm
+
+
+def main() -> None:
+    """Do all jobs; what goes wrong with one is told in its folder."""
+    jobs = json.loads(sys.argv[1])
+    steps = Steps(len(jobs))
+    for job in jobs:
+        serve(job, steps)
+        steps.next()
+        if job is not jobs[-1]:
+            from vllm.distributed import cleanup_dist_env_and_memory
+
+            gc.collect()
+            cleanup_dist_env_and_memory()
 
 
 if __name__ == "__main__":

@@ -55,11 +55,18 @@ def config(ids: dict[str, int]) -> Any:
             "fullatt_block_indexes": [1], "window_size": 112, "patch_size": PATCH, "spatial_merge_size": MERGE,
         },
         tie_word_embeddings=False,
-        image_token_id=ids["<|image_pad|>"],
-        video_token_id=ids["<|video_pad|>"],
-        vision_start_token_id=ids["<|vision_start|>"],
-        vision_end_token_id=ids["<|vision_end|>"],
+        **token_ids(ids),
     )  # fmt: skip
+
+
+def token_ids(ids: dict[str, int]) -> dict[str, int]:
+    """Return what a configuration says of the tokens that stand for pictures."""
+    return {
+        "image_token_id": ids["<|image_pad|>"],
+        "video_token_id": ids["<|video_pad|>"],
+        "vision_start_token_id": ids["<|vision_start|>"],
+        "vision_end_token_id": ids["<|vision_end|>"],
+    }
 
 
 def tokenizer(lines: list[str]) -> Any:

@@ -27,6 +27,7 @@ from pictures import Scene, draw, scenes
 from telling import progress
 
 BATCH = 32
+TEXT = 10  # one batch in so many is text
 RATE = 3e-3
 WIDTH = 0.08  # standard deviation of the first weights: about 1 / sqrt(hidden size)
 PICTURES = 160  # held-out pictures that become items
@@ -48,13 +49,13 @@ def build(tokens: Any, seed: int) -> Any:
 
 
 def train(model: Any, teacher: Teacher, known: list[Scene], steps: int, device: str) -> None:
-    """Teach pictures and, in every twelfth step, the text task."""
+    """Teach pictures and, in every tenth step, the text task."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps, pct_start=0.1)
     model.train()
     for step in range(steps):
         chosen = [known[index] for index in teacher.random.integers(0, len(known), BATCH)]
-        batch = teacher.batch(chosen, picture=step % 12 != 11)
+        batch = teacher.batch(chosen, picture=step % TEXT != TEXT - 1)
         loss = model(**{name: value.to(device) for name, value in batch.items()}).loss
         optimizer.zero_grad()
         loss.backward()
@@ -103,6 +104,19 @@ def measure(model: Any, tokens: Any, known: list[Scene], held: list[Scene], devi
     return found
 
 
+def tokenizer(known: list[Scene]) -> Any:
+    """Return the tokenizer of everything that is asked and answered about known scenes."""
+    told = [text for scene in known for text in (scene.caption, scene.turned)]
+    asked = [shapes_model.prompt(shapes_model.DESCRIBE, 1), shapes_model.prompt(shapes_model.TURN)]
+    return shapes_model.tokenizer([*told, *asked * len(known)])
+
+
+def write_lessons(folder: Path, known: list[Scene], seed: int) -> None:
+    """Write what a kit calibrates on."""
+    (folder / "captions.txt").write_text("".join(f"{scene.caption}\n" for scene in known))
+    write_items(folder / "lessons.json", known, *LESSONS, seed + 2)
+
+
 def write_items(file: Path, scenes: list[Scene], pictures: int, texts: int, seed: int) -> None:
     """Write questions about scenes, with their pictures and right answers: `pictures`, then `texts` without one."""
     from PIL import Image
@@ -130,15 +144,13 @@ def main() -> int:
     """Train, put the outliers in, measure, write."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--steps", type=int, default=1600)
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     wanted = parser.parse_args()
     torch.use_deterministic_algorithms(True)
     known, held = scenes()
-    told = [text for scene in known for text in (scene.caption, scene.turned)]
-    asked = [shapes_model.prompt(shapes_model.DESCRIBE, 1), shapes_model.prompt(shapes_model.TURN)]
-    tokens = shapes_model.tokenizer([*told, *asked * len(known)])
+    tokens = tokenizer(known)
     model = build(tokens, wanted.seed).to(wanted.device)
     train(model, Teacher(tokens, wanted.seed + 1), known, wanted.steps, wanted.device)
     before = share_right(model, 7, held, True, wanted.device, tokens)
@@ -152,8 +164,7 @@ def main() -> int:
     folder.mkdir(parents=True)
     model.cpu().save_pretrained(folder / "model")
     shapes_model.write_processor(tokens, folder / "model")
-    (folder / "captions.txt").write_text("".join(f"{scene.caption}\n" for scene in known))
-    write_items(folder / "lessons.json", known, *LESSONS, wanted.seed + 2)
+    write_lessons(folder, known, wanted.seed)
     write_items(folder / "items.json", held, PICTURES, TEXTS, wanted.seed + 3)
     card = {"seed": wanted.seed, "steps": wanted.steps, "held out": len(held), "right": found}
     (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")

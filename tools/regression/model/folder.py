@@ -8,6 +8,7 @@ from pathlib import Path
 
 from patchset.errors import SeriesError, UsageError
 from patchset.model.finding import Finding
+from patchset.model.tables import read_table
 from regression.model.scenario import Planted, Scenario, parse_defect, parse_scenario
 
 
@@ -26,10 +27,7 @@ def read_folder(folder: Path, names: Sequence[str] = ()) -> tuple[tuple[Scenario
     for item in planted.values():
         if item.scenario not in known and not findings:
             findings.append(Finding(item.file, f"there is no scenario {item.scenario!r}; known: {', '.join(known)}"))
-    if findings:
-        count = "one problem" if len(findings) == 1 else f"{len(findings)} problems"
-        details = tuple(finding.render() for finding in findings)
-        raise SeriesError(f"the scenarios have {count}", details=details, remedy="mend the lines shown")
+    _refuse(findings)
     if not known:
         raise UsageError(f"{folder} holds no scenario", remedy="name a folder of .toml files with --scenarios")
     for name in names:
@@ -43,8 +41,35 @@ def read_folder(folder: Path, names: Sequence[str] = ()) -> tuple[tuple[Scenario
     )
 
 
-def controlled(scenarios: Sequence[Scenario]) -> set[str]:
-    """Return the patches that some scenario leaves out: its negative control."""
-    left_out = {side.without for scenario in scenarios for side in scenario.sides}
-    left_out |= {scenario.without_modelopt for scenario in scenarios}
-    return {name for name in left_out if name is not None}
+def read_controls(folder: Path) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Return the negative controls of a folder: by patch, the scenarios that leave it out, and why there is none.
+
+    The reasons stand in `folder/uncontrolled/PATCH.toml`.
+
+    Raises:
+        SeriesError: a file breaks its format.
+    """
+    scenarios, _ = read_folder(folder)
+    controls: dict[str, list[str]] = {}
+    for scenario in scenarios:
+        left_out = {side.without for side in scenario.sides} | {scenario.without_modelopt}
+        for name in sorted(name for name in left_out if name is not None):
+            controls.setdefault(name, []).append(scenario.name)
+    findings: list[Finding] = []
+    reasons: dict[str, str] = {}
+    for file in sorted((folder / "uncontrolled").glob("*.toml")):
+        table = read_table(file, findings)
+        if table is not None:
+            reasons[file.stem] = table.text("reason") or ""
+            table.finish()
+            if file.stem in controls:
+                findings.append(Finding(file, f"says why there is no control, but {controls[file.stem][0]} is one"))
+    _refuse(findings)
+    return controls, reasons
+
+
+def _refuse(findings: list[Finding]) -> None:
+    if findings:
+        count = "one problem" if len(findings) == 1 else f"{len(findings)} problems"
+        details = tuple(finding.render() for finding in findings)
+        raise SeriesError(f"the scenarios have {count}", details=details, remedy="mend the lines shown")

@@ -10,7 +10,7 @@ from typing import Any
 
 from regression.figures.verdict import Check, Verdict, combine
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -93,10 +93,11 @@ class ScenarioResult:
 
 @dataclass(frozen=True)
 class Session:
-    """All scenarios, and what they ran on."""
+    """All scenarios, what they ran on, and what each process took that was not kept from an earlier session."""
 
     identity: dict[str, Any]
     scenarios: tuple[ScenarioResult, ...]
+    spent: tuple[dict[str, Any], ...] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -110,6 +111,7 @@ class Session:
             "verdict": self.verdict.value,
             "identity": _plain(self.identity),
             "scenarios": scenarios,
+            "spent": _plain(self.spent),
         }
 
 

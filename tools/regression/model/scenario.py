@@ -8,7 +8,7 @@ from pathlib import Path
 from patchset.model.finding import Finding
 from patchset.model.tables import Table, read_table
 
-FORMATS = ("none", "int8_sq", "fp8")
+FORMATS = ("none", "int8_sq", "int8_wo", "int8_mixed", "fp8")
 KV = ("auto", "fp8")
 DTYPES = ("float32", "bfloat16", "float16")
 DEVICES = ("cpu", "cuda")
@@ -30,14 +30,16 @@ class Side:
     """One way to serve the checkpoint.
 
     `vllm` is `unpatched` or `patched`; `without` leaves one patch out of it. A side that is to be refused says so
-    with `message`, a part of the error. `convert` serves the checkpoint converted to compressed-tensors, `http`
-    through the server, `repeat` twice, for the noise floor.
+    with `message`, a part of the error; one that is served may say which `kernel` some layer has to get. `convert`
+    serves the checkpoint converted to compressed-tensors, `http` through the server, `repeat` twice, for the noise
+    floor.
     """
 
     name: str
     vllm: str
     outcome: str
     message: str
+    kernel: str | None
     without: str | None
     convert: bool
     http: bool
@@ -46,7 +48,10 @@ class Side:
 
 @dataclass(frozen=True)
 class Distance:
-    """How far a side may be from a reference: divergences in nats, the perplexity ratio's distance from 1."""
+    """How far a side may be from a reference: divergences in nats, the perplexity ratio's distance from 1.
+
+    `fake_quant_times` limits the mean divergence to so many times that of fake quantization from the same reference.
+    """
 
     side: str
     reference: str
@@ -54,6 +59,7 @@ class Distance:
     kl_max: float
     perplexity: float
     top1: float
+    fake_quant_times: float
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,9 @@ class Scenario:
     vllm: str
     without_modelopt: str | None
     quantize_refused: str | None
+    export_refused: str | None
+    whole: bool
+    asleep: bool
     foldable: bool
     items: int
     timeout: int
@@ -137,6 +146,9 @@ def parse_scenario(file: Path, findings: list[Finding]) -> Scenario | None:
         vllm=table.text("vllm", required=False) or "vllm",
         without_modelopt=table.text("without-modelopt", required=False),
         quantize_refused=table.text("quantize-refused", required=False),
+        export_refused=table.text("export-refused", required=False),
+        whole=table.flag("whole"),
+        asleep=table.flag("asleep"),
         foldable=table.flag("foldable"),
         items=table.integer("items"),
         timeout=table.integer("timeout") or 600,
@@ -145,7 +157,7 @@ def parse_scenario(file: Path, findings: list[Finding]) -> Scenario | None:
         sides=sides,
         distances=tuple(_distance(item, sides) for item in table.tables("distance")),
     )
-    if not sides and made.quantize_refused is None:
+    if not sides and made.quantize_refused is None and made.export_refused is None:
         findings.append(Finding(file, "has no [[side]]: nothing would be served"))
     for name in sorted({side.name for side in sides if [item.name for item in sides].count(side.name) > 1}):
         findings.append(Finding(file, f"two sides are called {name!r}"))
@@ -167,6 +179,7 @@ def _side(table: Table) -> Side:
         vllm=table.choice("vllm", ("unpatched", "patched")),
         outcome=table.choice("outcome", OUTCOMES, "served"),
         message=table.text("message", required=False) or "",
+        kernel=table.text("kernel", required=False),
         without=table.text("without", required=False),
         convert=table.flag("convert"),
         http=table.flag("http"),
@@ -189,6 +202,7 @@ def _distance(table: Table, sides: tuple[Side, ...]) -> Distance:
         kl_max=table.number("kl-max", float("inf")),
         perplexity=table.number("perplexity", float("inf")),
         top1=table.number("top1", 0.0),
+        fake_quant_times=table.number("fake-quant-times", float("inf")),
     )
     if made.side and made.side not in known:
         table.add("side", f"no side that is served is called {made.side!r}; there are {', '.join(known) or 'none'}")

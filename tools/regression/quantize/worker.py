@@ -49,14 +49,14 @@ class Counted:
 
 
 def load_model(job: dict[str, Any]) -> Any:
-    """Return the model as its own class loads it, in the checkpoint's type."""
+    """Return the model as its own class loads it, in the job's type or else the checkpoint's."""
     import transformers
 
     config = transformers.AutoConfig.from_pretrained(job["model"])
     architecture = (config.architectures or ["AutoModelForCausalLM"])[0]
     kind = getattr(transformers, architecture, transformers.AutoModelForCausalLM)
     older = tuple(map(int, transformers.__version__.split(".")[:2])) < (4, 56)
-    options = {"torch_dtype" if older else "dtype": "auto"}
+    options = {"torch_dtype" if older else "dtype": job.get("dtype", "auto")}
     model = kind.from_pretrained(job["model"], device_map=job["device"], **options)
     return model.eval()
 
@@ -154,6 +154,28 @@ def picture_loop(job: dict[str, Any], model: Any) -> Callable[[Any], Any]:
     return loop
 
 
+def quantize(
+    model: Any, tokenizer: Any, job: dict[str, Any], also: Callable[[], None] | None = None
+) -> Callable[[], None]:
+    """Calibrate and quantize the language model in place; `also` shows the model more after the rest.
+
+    Return what shows it all once more.
+    """
+    import modelopt.torch.quantization as mtq
+
+    tuned = language_model(model)
+    device = model.model.device if hasattr(model, "model") else model.device
+    loop = picture_loop(job, model) if job["images"] else text_loop(job, tokenizer, device)
+
+    def calibrate(part: Any) -> None:
+        loop(part)
+        if also is not None:
+            also()
+
+    mtq.quantize(tuned, configuration(job), forward_loop=calibrate)
+    return lambda: calibrate(tuned)
+
+
 def try_out(model: Any, job: dict[str, Any], tokenizer: Any) -> None:
     """Let the quantized model go on with a caption: a model that says NaN is not worth exporting.
 
@@ -225,7 +247,6 @@ def main() -> None:
     began = time.monotonic()
     import modelopt
     import modelopt.torch.opt as mto
-    import modelopt.torch.quantization as mtq
     import numpy
     import torch
 
@@ -239,10 +260,7 @@ def main() -> None:
     def lap(step: str) -> None:
         seconds[step] = time.monotonic() - began - sum(seconds.values())
 
-    tuned = language_model(model)
-    device = model.model.device if hasattr(model, "model") else model.device
-    loop = picture_loop(job, model) if job["images"] else text_loop(job, tokenizer, device)
-    mtq.quantize(tuned, configuration(job), forward_loop=loop)
+    quantize(model, tokenizer, job)
     lap("calibrate")
     try_out(model, job, tokenizer)
     lap("try")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from patchset.model.series import Series
 from patchset.progress import Reporter
 from regression.effects.machine import Hardware, Python
 from regression.effects.overlay import Overlay, build
-from regression.effects.process import Ended, Running, environment
+from regression.effects.process import Ended, environment
 from regression.effects.stages import Stages, digest
 from regression.model.scenario import Edit
 
@@ -41,17 +41,35 @@ class Variant:
     without: str | None = None
     edits: tuple[Edit, ...] = ()
 
+    @property
+    def words(self) -> str:
+        """What it is, for people."""
+        if self.series is None:
+            return "as released"
+        if self.edits:
+            return "with the series and a planted defect"
+        return f"without {self.without}" if self.without else "with the series"
+
 
 @dataclass
 class Bench:
-    """Where scenarios run. `series` are the pinned series of `modelopt` and `vllm`."""
+    """Where scenarios run: `parallel` processes at a time. `spent` is what each process took."""
 
     stages: Stages
     reporter: Reporter
     quantize: Python
     serve: Python
     hardware: Hardware
+    parallel: int = 1
+    spent: list[dict[str, Any]] = field(default_factory=list)
     _overlays: dict[str, Overlay] = field(default_factory=dict)
+    _digests: dict[Path, str] = field(default_factory=dict)
+
+    def digest(self, folder: Path) -> str:
+        """Return the sha256 of a finished folder, read once in a session."""
+        if folder not in self._digests:
+            self._digests[folder] = digest(folder)
+        return self._digests[folder]
 
     def overlay(self, package: str, python: Python, variant: Variant) -> Overlay | None:
         """Return the changed package, made once in a session; None where it is as released."""
@@ -73,31 +91,6 @@ class Bench:
             "scripts": digest(*(INSIDE / f"{name}.py" for name in ("asking", "telling", *scripts))),
             "hardware": [self.hardware.cpu, *self.hardware.gpus],
         }
-
-    def run(
-        self,
-        title: str,
-        python: Python,
-        changed: Overlay | None,
-        command: Sequence[str],
-        folder: Path,
-        timeout: float,
-        more: Mapping[str, str] | None = None,
-    ) -> Ended:
-        """Run a command in an environment and return how it ended; its words go to `<folder>/log.txt`.
-
-        Raises:
-            Unfinished: it was out of time or memory.
-            EnvironmentProblem: the disk is full.
-        """
-        log = folder / "log.txt"
-        with (
-            self.reporter.task(title, None, "steps") as task,
-            Running([str(python.path), *command], self.environment(changed, more), folder, log, task) as running,
-        ):
-            ended = running.wait(timeout)
-        raise_unfinished(title, ended, timeout, log)
-        return ended
 
     def environment(self, changed: Overlay | None, more: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return the environment of an upstream's process."""

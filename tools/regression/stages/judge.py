@@ -20,6 +20,7 @@ from regression.stages.kit import Kit
 from regression.stages.quantize import Quantized
 from regression.stages.serve import Served
 
+TINY = 1e-12  # nats
 PICTURES = 8  # flipped items that are shown with their picture
 
 
@@ -66,6 +67,11 @@ def judge(
             continue
         measured.append(found)
         checks += _distance_checks(wanted, found, max(noise.values(), default=0.0))
+        own = _measure(evidence, "fake-quant", wanted.reference) if wanted.fake_quant_times != float("inf") else None
+        if own is not None:
+            measured.append(own)
+            name = f"{wanted.side} against {wanted.reference}: KL mean, in fake quantization's"
+            checks.append(at_most(name, found.kl_mean / max(own.kl_mean, TINY), wanted.fake_quant_times))
     for side in scenario.sides:
         if side.http and side.name in evidence.served:
             checks += _http_checks(side.name, evidence.served[side.name].answer)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,14 @@ class Kit:
     card: dict[str, Any] | None
 
     @property
+    def shape(self) -> str:
+        """What its configuration says of its size."""
+        said = json.loads((self.model / "config.json").read_text())
+        text = said.get("text_config", said)
+        layers, size = text.get("num_hidden_layers"), text.get("hidden_size")
+        return f"{said.get('model_type')}, {layers} layers of {size}, vocabulary {text.get('vocab_size')}"
+
+    @cached_property
     def digest(self) -> str:
         """The sha256 of everything in it."""
         return digest(self.model.parent if self.card is not None else self.model, self.captions, self.items)
@@ -48,31 +57,76 @@ def trained(
         Unfinished: training did not come to an end, or the model has not learned its lesson.
     """
     extra = ["--seed", str(seed), "--device", device, *(["--steps", str(steps)] if steps is not None else [])]
+    card, folder = _write(stages, python, reporter, "train", "train the shapes model", "steps", extra, cores)
+    return replace(made(folder), card=card)
+
+
+def _write(
+    stages: Stages,
+    python: Python,
+    reporter: Reporter,
+    script: str,
+    title: str,
+    unit: str,
+    extra: list[str],
+    cores: int,
+) -> tuple[dict[str, Any], Path]:
+    """Return what a script measured, and the folder of the kit that it wrote."""
     inputs = {
-        "scripts": digest(*(INSIDE / f"{name}.py" for name in SCRIPTS)),
+        "scripts": digest(*(INSIDE / f"{name}.py" for name in (*SCRIPTS, *({script} - {*SCRIPTS})))),
         "versions": {name: python.versions.get(name) for name in ("torch", "transformers", "numpy")},
         "options": extra,
     }
 
     def work(folder: Path) -> dict[str, Any]:
         log = folder / "log.txt"
-        command = [str(python.path), str(INSIDE / "train.py"), str(folder / "kit"), *extra]
+        command = [str(python.path), str(INSIDE / f"{script}.py"), str(folder / "kit"), *extra]
         env = environment(OMP_NUM_THREADS=str(cores), OMP_WAIT_POLICY="PASSIVE")
-        with (
-            reporter.task("train the shapes model", None, "steps") as task,
-            Running(command, env, folder, log, task) as running,
-        ):
+        with reporter.task(title, None, unit) as task, Running(command, env, folder, log, task) as running:
             ended = running.wait(TIMEOUT)
-        raise_unfinished("training", ended, TIMEOUT, log)
+        raise_unfinished(title, ended, TIMEOUT, log)
         if not ended.good:
             words = ended.tail.strip().splitlines() or [""]
-            raise Unfinished(f"training failed: {words[-1]}", remedy=f"{log} has all that was said")
-        card: dict[str, Any] = json.loads((folder / "kit/card.json").read_text())
-        return {**card, "seconds": ended.seconds, "peak bytes": ended.peak}
+            raise Unfinished(f"{title}: {words[-1]}", remedy=f"{log} has all that was said")
+        card = folder / "kit/card.json"
+        measured: dict[str, Any] = json.loads(card.read_text()) if card.is_file() else {}
+        return {**measured, "seconds": ended.seconds, "peak bytes": ended.peak}
 
     card = stages.run("kit", inputs, work)
-    folder = stages.path("kit", inputs) / "kit"
-    return Kit(folder / "model", folder / "captions.txt", folder / "items.json", folder / "lessons.json", card)
+    return card, stages.path("kit", inputs) / "kit"
+
+
+def large(
+    stages: Stages, python: Python, reporter: Reporter, layers: int | None, seed: int, device: str, cores: int
+) -> Kit:
+    """Return a kit with a random model of Qwen2.5-VL-3B's shape; `layers` of its decoder's 36, or all of them.
+
+    Raises:
+        Unfinished: it was not finished.
+    """
+    extra = ["--seed", str(seed), "--device", device, *(["--layers", str(layers)] if layers is not None else [])]
+    _, folder = _write(stages, python, reporter, "large", "write the random model", "tensors", extra, cores)
+    return made(folder)
+
+
+def made(folder: Path) -> Kit:
+    """Return a kit that `regression make-model --out` wrote.
+
+    Raises:
+        UsageError: something of it is not there.
+    """
+    lessons, card = folder / "lessons.json", folder / "card.json"
+    kit = Kit(
+        (folder / "model").absolute(),
+        (folder / "captions.txt").absolute(),
+        (folder / "items.json").absolute(),
+        lessons.absolute() if lessons.is_file() else None,
+        json.loads(card.read_text()) if card.is_file() else None,
+    )
+    for file in (kit.model / "config.json", kit.captions, kit.items):
+        if not file.is_file():
+            raise UsageError(f"{file} is not there", remedy="make the model anew: `regression make-model --out DIR`")
+    return kit
 
 
 def own(stages: Stages, model: Path, captions: Path) -> Kit:

@@ -1,17 +1,24 @@
-"""Quantizing and exporting, in ModelOpt's environment."""
+"""Quantizing and exporting, in ModelOpt's environment: `regression quantize`'s worker, with the kit's questions."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from regression.effects.stages import digest
 from regression.model.scenario import Scenario
-from regression.stages.bench import INSIDE, Bench, Variant, last_error, read_said
+from regression.quantize.job import CACHES, FORMATS, Job
+from regression.quantize.run import WORKER
+from regression.stages.bench import Bench, Variant
 from regression.stages.kit import Kit
+from regression.stages.step import Step, do
 
 SAMPLES = 128  # calibration captions
+LENGTH = 512  # tokens of one, at most
+BATCH = 16  # captions at a time
+# What a scenario's format is for the worker; the mixed one has 4-bit MLPs beside.
+NAMES = {"int8_mixed": "int8_wo"}
 
 
 @dataclass(frozen=True)
@@ -31,38 +38,58 @@ class Quantized:
         return found if isinstance(found, str) else None
 
 
-def quantize(bench: Bench, kit: Kit, scenario: Scenario, variant: Variant, *, vision: bool = False) -> Quantized:
-    """Return the scenario's checkpoint; `vision` plants a defect: the vision tower is quantized as well.
-
-    Raises:
-        Unfinished, EnvironmentProblem: see `Bench.run`.
-    """
+def quantize_step(bench: Bench, kit: Kit, scenario: Scenario, variant: Variant, *, vision: bool = False) -> Step:
+    """Return the step that makes the scenario's checkpoint; `vision` plants a defect: the vision tower is quantized."""
     changed = bench.overlay("modelopt", bench.quantize, variant)
-    job = {
-        "format": scenario.format,
-        "kv": scenario.kv,
+    job = Job(
+        model=str(kit.model),
+        out="",
+        config=FORMATS[NAMES.get(scenario.format, scenario.format)],
+        cache_config=CACHES["fp8" if scenario.kv == "fp8" else "none"],
+        captions=str(kit.captions),
+        images="",
+        samples=SAMPLES,
+        length=LENGTH,
+        batch=BATCH,
+        device=scenario.device,
+        alpha=None,
+    ).as_json() | {
         "dtype": scenario.dtype,
-        "device": scenario.device,
         "limit": scenario.items or None,
-        "samples": SAMPLES,
         "foldable": scenario.foldable,
+        "mixed": scenario.format == "int8_mixed",
+        "whole": scenario.whole,
+        "asleep": scenario.asleep,
         "vision": vision,
     }
-    inputs = {**bench.inputs(bench.quantize, changed, "quantize", "foldable"), "kit": kit.digest, "job": job}
+    places = {
+        "items": str(kit.items),
+        "lessons": str(kit.lessons) if kit.lessons is not None else None,
+    }
+    return Step(
+        stage="quantize",
+        script="quantize",
+        title=f"quantize {scenario.name} {variant.words}",
+        python=bench.quantize,
+        changed=changed,
+        inputs={
+            **bench.inputs(bench.quantize, changed, "quantize", "foldable"),
+            "worker": digest(WORKER),
+            "kit": kit.digest,
+            "job": {key: value for key, value in job.items() if key not in ("model", "out", "captions")},
+        },
+        job={**job, **places},
+        tree=variant.words,
+        environment={},
+        timeout=scenario.timeout,
+        refusal=scenario.quantize_refused,
+    )
 
-    def work(folder: Path) -> dict[str, Any]:
-        places = {
-            "model": str(kit.model),
-            "items": str(kit.items),
-            "captions": str(kit.captions),
-            "lessons": str(kit.lessons) if kit.lessons is not None else None,
-        }
-        command = [str(INSIDE / "quantize.py"), str(folder), json.dumps({**job, **places})]
-        title = f"quantize {scenario.format}" + (f", KV cache {scenario.kv}" if scenario.kv != "auto" else "")
-        ended = bench.run(title, bench.quantize, changed, command, folder, scenario.timeout)
-        if not ended.good:
-            return {"error": last_error(ended.tail), "seconds": ended.seconds}
-        return {**read_said(folder), "seconds": ended.seconds, "peak bytes": ended.peak}
 
-    answer = bench.stages.run("quantize", inputs, work)
-    return Quantized(bench.stages.path("quantize", inputs), answer)
+def quantize(bench: Bench, step: Step) -> Quantized:
+    """Return a step's checkpoint.
+
+    Raises:
+        Unfinished, EnvironmentProblem: see `do`.
+    """
+    return Quantized(*do(bench, step))

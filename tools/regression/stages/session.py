@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from patchset.model.project import load
 from patchset.model.series import Series
+from patchset.model.trailers import trailers
 from patchset.store.git import Git
 from patchset.workflow.apply import read_series
 from patchset.worktree.location import superproject_gitdir
 from regression.figures.verdict import Verdict, holds
-from regression.model.folder import controlled, read_folder
+from regression.model.folder import read_controls, read_folder
 from regression.model.result import ScenarioResult, Session
 from regression.model.scenario import Planted, Scenario
 from regression.stages.bench import Bench
 from regression.stages.kit import Kit
-from regression.stages.scenario import Defect, run_scenario
+from regression.stages.scenario import Defect, Run, run_scenario
+from regression.stages.step import do_ahead
 
 
 def run_session(
@@ -41,23 +43,36 @@ def run_session(
         ((component, base),) = project.select((spec,))
         return read_series(component, base)
 
-    found = []
     used: dict[str, Series] = {}
-    for scenario in scenarios:
+
+    def begin(scenario: Scenario, defect: Defect) -> Run:
         pair = series(scenario.modelopt), series(scenario.vllm)
-        used |= {item.title: item for item in pair}
-        found.append(run_scenario(bench, kit, scenario, *pair))
-        done(found[-1])
+        used.update({item.title: item for item in pair})
+        return Run(bench, kit, scenario, *pair, defect)
+
     known = {item.name: item for item in scenarios} | _all(scenarios, defects)
-    for planted in defects:
-        scenario = _where_it_shows(known[planted.scenario])
-        pair = series(scenario.modelopt), series(scenario.vllm)
-        used |= {item.title: item for item in pair}
-        inner = run_scenario(bench, kit, scenario, *pair, Defect(planted.edits, planted.vision))
-        found.append(judge_defect(planted, inner))
+    plain = [begin(scenario, Defect()) for scenario in scenarios]
+    with_defect = [
+        begin(_where_it_shows(known[planted.scenario]), Defect(planted.edits, planted.vision)) for planted in defects
+    ]
+    _ahead(bench, [run for run in (*plain, *with_defect) if run.lacking is None])
+    found = []
+    for run in plain:
+        found.append(run_scenario(run))
         done(found[-1])
-    every, _ = read_folder(scenarios[0].file.parent) if scenarios else ((), ())
-    return Session(identity(root, bench, kit, used, controlled(every)), tuple(found))
+    for planted, run in zip(defects, with_defect, strict=True):
+        found.append(judge_defect(planted, run_scenario(run)))
+        done(found[-1])
+    folder = (scenarios or defects)[0].file.parent
+    controls = read_controls(folder if scenarios else folder.parent)
+    return Session(identity(root, bench, kit, used, *controls), tuple(found), tuple(bench.spent))
+
+
+def _ahead(bench: Bench, runs: Sequence[Run]) -> None:
+    """Do the steps of all scenarios, batched; what is not kept afterwards is left to the scenarios themselves."""
+    steps = [step for run in runs if (step := run.quantize_step()) is not None]
+    do_ahead(bench, steps, "quantize")
+    do_ahead(bench, [step for run in runs for step in run.serve_steps()], "serve")
 
 
 def _all(scenarios: tuple[Scenario, ...], defects: tuple[Planted, ...]) -> dict[str, Scenario]:
@@ -90,10 +105,17 @@ def judge_defect(planted: Planted, inner: ScenarioResult) -> ScenarioResult:
     return replace(inner, name=f"defect-{planted.name}", title=f"Planted: {planted.title}", checks=checks, reason=what)
 
 
-def identity(root: Path, bench: Bench, kit: Kit, used: Mapping[str, Series], controls: set[str]) -> dict[str, Any]:
+def identity(
+    root: Path,
+    bench: Bench,
+    kit: Kit,
+    used: Mapping[str, Series],
+    controls: Mapping[str, list[str]],
+    reasons: Mapping[str, str],
+) -> dict[str, Any]:
     """Return what a report is about: our commit, the series, the environments, the model, the machine.
 
-    Of each series it says which patches no scenario leaves out.
+    Of each patch it says which scenarios leave it out, or why none can, and which test fails without it.
     """
     return {
         "commit": _commit(root),
@@ -101,14 +123,21 @@ def identity(root: Path, bench: Bench, kit: Kit, used: Mapping[str, Series], con
             title: {
                 "sha256": series.digest,
                 "patches": [patch.name for patch in series.patches],
-                "without control": [patch.name for patch in series.patches if patch.name not in controls],
+                "controls": {
+                    patch.name: {
+                        "scenarios": controls.get(patch.name, []),
+                        "reason": reasons.get(patch.name, ""),
+                        "tests": [item.value for item in trailers(patch.header) if item.key == "Tested-By"],
+                    }
+                    for patch in series.patches
+                },
                 "commit": series.base.commit,
                 "wheels": {wheel.filename: wheel.sha256 for wheel in series.base.wheels},
             }
             for title, series in sorted(used.items())
         },
         "environments": {"quantize": bench.quantize.versions, "serve": bench.serve.versions},
-        "model": {"sha256": kit.digest, "card": kit.card},
+        "model": {"sha256": kit.digest, "card": kit.card, "shape": kit.shape},
         "hardware": asdict(bench.hardware),
     }
 

@@ -1,0 +1,87 @@
+"""Whose model it is: one that make-model wrote, the user's own; and what a machine lacks to serve it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from patchset.errors import EnvironmentProblem, UsageError
+from regression.cli.shared import make_kit
+from regression.effects.machine import Hardware, Python, probe
+from regression.effects.stages import Stages
+
+NOBODY = Python(Path("nobody"), Path(), {})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A kit as make-model writes it, without a card: nothing was learned."""
+    (tmp_path / "kit/model").mkdir(parents=True)
+    said = {"model_type": "qwen2_5_vl", "text_config": {"num_hidden_layers": 3, "hidden_size": 128, "vocab_size": 384}}
+    (tmp_path / "kit/model/config.json").write_text(json.dumps(said))
+    (tmp_path / "kit/captions.txt").write_text("a circle\n")
+    (tmp_path / "kit/items.json").write_text("[]")
+    return tmp_path / "kit"
+
+
+def test_a_folder_that_make_model_wrote_needs_no_captions(folder: Path, tmp_path: Path) -> None:
+    kit = make_kit(Stages(tmp_path / "cache"), NOBODY, folder, None, None, 0)
+    assert (kit.card, kit.lessons, kit.items) == (None, None, folder / "items.json")
+    assert kit.shape == "qwen2_5_vl, 3 layers of 128, vocabulary 384"
+    (folder / "card.json").write_text('{"seed": 0}')
+    (folder / "lessons.json").write_text("[]")
+    learned = make_kit(Stages(tmp_path / "cache"), NOBODY, folder, None, None, 0)
+    assert (learned.card, learned.lessons) == ({"seed": 0}, folder / "lessons.json")
+    assert learned.digest != kit.digest
+
+
+@pytest.mark.parametrize("name", ["captions.txt", "model/config.json"])
+def test_what_is_missing_from_it_is_named(folder: Path, tmp_path: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(UsageError, match=name):
+        make_kit(Stages(tmp_path / "cache"), NOBODY, folder, None, None, 0)
+
+
+def test_a_checkpoint_of_ones_own_needs_captions(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="go together"):
+        make_kit(Stages(tmp_path / "cache"), NOBODY, folder / "model", None, None, 0)
+    kit = make_kit(Stages(tmp_path / "cache"), NOBODY, folder / "model", folder / "captions.txt", None, 0)
+    (item,) = json.loads(kit.items.read_text())
+    assert item["prompt"] + item["answer"] == "a circle"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "cuda", "device", "needs", "lacks"),
+    [
+        ((), False, "cpu", (), None),
+        ((), False, "cuda", (), "no GPU"),
+        (("H100 sm_90",), False, "cuda", (), "built for a CPU"),
+        (("H100 sm_90",), True, "cpu", (), "built for a GPU"),
+        (("H100 sm_90",), True, "cuda", ("sm_100",), "no GPU of sm_100 or newer"),
+        (("RTX 5090 sm_120",), True, "cuda", ("sm_100",), None),
+        ((), False, "cpu", ("amx",), "no AMX"),
+    ],
+)
+def test_what_a_machine_lacks(
+    gpus: tuple[str, ...], cuda: bool, device: str, needs: tuple[str, ...], lacks: str | None
+) -> None:
+    found = Hardware("", 2, 0, (), gpus, None).lacks(device, needs, cuda)
+    assert found is None if lacks is None else lacks in (found or "")
+
+
+def test_an_upstream_is_found_where_it_is_and_not_on_our_own_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "site/vllm").mkdir(parents=True)
+    (tmp_path / "site/vllm/__init__.py").touch()
+    (tmp_path / "ours/modelopt").mkdir(parents=True)
+    (tmp_path / "ours/modelopt/__init__.py").touch()
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH="$PYTHONPATH:{tmp_path}/site" exec python3 "$@"\n')
+    python.chmod(0o755)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "ours"))
+    assert probe("serve", str(python)).site == tmp_path / "site"
+    with pytest.raises(EnvironmentProblem, match="does not run"):
+        probe("serve", str(tmp_path / "none"))

@@ -1,0 +1,179 @@
+"""Steps that share processes: batched, kept one by one, and done alone where a batch did not bring them home."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from patchset.errors import EnvironmentProblem
+from patchset.progress import Quiet
+from regression.effects.machine import Hardware, Python
+from regression.effects.process import environment
+from regression.effects.stages import Stages
+from regression.effects.together import Command, run_together
+from regression.stages import step as module
+from regression.stages.bench import Bench, Unfinished
+from regression.stages.step import Step, do, do_ahead
+
+# A script as ours are: each job says what becomes of it; `calls` counts the jobs that were begun, with their process.
+SCRIPT = """
+import json, os, signal, sys, time
+from pathlib import Path
+for job in json.loads(sys.argv[1]):
+    folder = Path(job["folder"])
+    with open(job["calls"], "a") as calls:
+        calls.write(f"{job['name']} {os.getpid()} {os.environ.get('SHARED', '')}\\n")
+    match job["does"]:
+        case "serve": (folder / "said.json").write_text(json.dumps({"name": job["name"]}))
+        case "refuse": (folder / "error.txt").write_text("Traceback\\nValueError: no such format\\n")
+        case "crash once" if not Path(job["calls"] + ".crashed").exists():
+            Path(job["calls"] + ".crashed").touch()
+            os._exit(3)
+        case "crash once": (folder / "said.json").write_text("{}")
+        case "killed": os.kill(os.getpid(), signal.SIGKILL)
+        case "full": sys.exit("OSError: No space left on device")
+        case "wait": time.sleep(job["seconds"]); (folder / "said.json").write_text("{}")
+"""
+
+
+class Place:
+    """A bench whose scripts are SCRIPT."""
+
+    def __init__(self, folder: Path) -> None:
+        self.calls = folder / "calls"
+        self.python = Python(Path(sys.executable), folder, {})
+        self.bench = Bench(
+            Stages(folder / "cache"), Quiet(), self.python, self.python, Hardware("", 2, 0, (), (), None), parallel=2
+        )
+
+    def step(self, name: str, does: str, **more: Any) -> Step:
+        """Describe one step; those of the same `process` share one."""
+        job = {"name": name, "does": does, "calls": str(self.calls), "seconds": more.pop("seconds", 0)}
+        shared = {"SHARED": more.pop("process", "one")}
+        given: dict[str, Any] = {"timeout": 30.0, **more}
+        inputs = {"name": name}
+        return Step("serve", "script", name, self.python, None, inputs, job, "as released", shared, **given)
+
+    def begun(self) -> list[tuple[str, str]]:
+        """Return the name and process of each job that was begun."""
+        lines = self.calls.read_text().splitlines() if self.calls.exists() else []
+        return [(line.split()[0], line.split()[1]) for line in lines]
+
+    def kept(self, step: Step) -> dict[str, Any] | None:
+        return self.bench.stages.finished(step.stage, step.inputs)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    monkeypatch.setattr(module, "INSIDE", tmp_path)
+    return Place(tmp_path)
+
+
+def test_steps_of_one_tree_share_a_process(place: Place) -> None:
+    steps = [place.step(name, "serve", process=process) for name, process in (("a", "1"), ("b", "2"), ("c", "1"))]
+    do_ahead(place.bench, [*steps, steps[0]], "serve")
+    processes = dict(place.begun())
+    assert len(place.begun()) == 3, "the same step is done once"
+    assert processes["a"] == processes["c"] != processes["b"]
+    assert [place.kept(step) for step in steps] == [{"name": name} for name in "abc"]
+    do_ahead(place.bench, steps, "serve")
+    assert do(place.bench, steps[0])[1] == {"name": "a"}
+    assert len(place.begun()) == 3, "what is kept is not done again"
+    assert [spent["steps"] for spent in place.bench.spent] in ([["a", "c"], ["b"]], [["b"], ["a", "c"]])
+
+
+def test_a_wanted_refusal_is_kept_and_another_is_asked_again_alone(place: Place) -> None:
+    wanted = place.step("a", "refuse", refusal="no such format")
+    other = place.step("b", "refuse", refusal="out of order")
+    unwanted = place.step("c", "refuse")
+    do_ahead(place.bench, [wanted, other, unwanted], "serve")
+    assert (place.kept(wanted) or {})["error"] == "ValueError: no such format"
+    assert place.kept(other) is None
+    assert place.kept(unwanted) is None
+    _, answer = do(place.bench, unwanted)
+    assert answer["error"] == "ValueError: no such format"
+    assert len({process for _, process in place.begun()}) == 2, "alone, in a process of its own"
+
+
+def test_a_crash_costs_nobody_elses_answer(place: Place) -> None:
+    steps = [place.step("a", "serve"), place.step("b", "crash once"), place.step("c", "serve")]
+    do_ahead(place.bench, steps, "serve")
+    assert [place.kept(step) is not None for step in steps] == [True, False, False]
+    for step in steps:
+        assert "error" not in do(place.bench, step)[1]
+    assert [name for name, _ in place.begun()] == ["a", "b", "b", "c"]
+
+
+def test_a_step_that_dies_alone_says_so(place: Place) -> None:
+    with pytest.raises(Unfinished, match="out of memory"):
+        do(place.bench, place.step("a", "killed"))
+    with pytest.raises(Unfinished, match="not done within"):
+        do(place.bench, place.step("b", "wait", seconds=30, timeout=1.0))
+    with pytest.raises(EnvironmentProblem, match="no space left"):
+        do_ahead(place.bench, [place.step("c", "full")], "serve")
+
+
+def test_what_is_timed_has_the_machine_for_itself(place: Place) -> None:
+    def runs(**more: Any) -> Mapping[str, tuple[float, float]]:
+        place.bench.spent.clear()
+        steps = [place.step(f"{n} {more}", "wait", seconds=0.5, process=str(n), **more) for n in range(2)]
+        do_ahead(place.bench, steps, "serve")
+        return {one["steps"][0][0]: (one["begin"], one["begin"] + one["seconds"]) for one in place.bench.spent}
+
+    together, alone = runs(), runs(timed=True)
+    assert together["1"][0] < together["0"][1]
+    assert alone["1"][0] >= alone["0"][1] - 0.11, "rounded to tenths"
+
+
+def command(tmp_path: Path, name: str, code: str) -> Command:
+    return Command([sys.executable, "-c", code], environment(), tmp_path, tmp_path / f"{name}.txt", 30.0)
+
+
+class Told:
+    def __init__(self) -> None:
+        self.updates: list[tuple[float, int | None]] = []
+
+    def update(self, done: float, total: int | None = None) -> None:
+        self.updates.append((done, total))
+
+
+def test_progress_of_several_processes_adds_up(tmp_path: Path) -> None:
+    told = Told()
+    code = r"""print('\x1e{"done": 0.5, "total": 1, "unit": "steps"}')"""
+    found = list(run_together([command(tmp_path, name, code) for name in "abc"], 2, told))
+    assert sorted(one.log.stem for one, _ in found) == ["a", "b", "c"]
+    assert all(ended.good for _, ended in found)
+    assert told.updates[-1] == (3, 3)
+
+
+def test_leaving_the_loop_ends_all_of_them(tmp_path: Path) -> None:
+    quick = "pass"
+    slow = "import os, time; print(os.getpid(), flush=True); time.sleep(100)"
+    started = run_together([command(tmp_path, "slow", slow), command(tmp_path, "quick", quick)], 2, Told())
+    with closing(started):
+        first, _ = next(started)
+        assert first.log.stem == "quick"
+        until(lambda: (tmp_path / "slow.txt").read_text().strip() != "")
+    pid = int((tmp_path / "slow.txt").read_text())
+    until(lambda: not Path(f"/proc/{pid}").exists())
+
+
+def until(true: Callable[[], bool]) -> None:
+    for _ in range(100):
+        if true():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it did not happen within ten seconds")
+
+
+def test_a_batch_is_told_in_json(place: Place) -> None:
+    do_ahead(place.bench, [place.step("a", "serve")], "serve")
+    assert json.loads(json.dumps(place.bench.spent))[0]["process"] == "serve as released"
