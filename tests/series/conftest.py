@@ -110,16 +110,10 @@ def interpreter(environment: str) -> str:
 
 @pytest.fixture(scope="session")
 def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
-    """Return a function that runs a script with a tree of an upstream on its path, in an environment for imports."""
+    """Return a function that runs a script with a tree of an upstream on its path, in the series environment."""
+    python = interpreter("series")
 
-    def run(
-        tree: Path,
-        script: str,
-        env: Mapping[str, str] | None = None,
-        cwd: Path | None = None,
-        environment: str = "series",
-    ) -> Answer:
-        python = interpreter(environment)
+    def run(tree: Path, script: str, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Answer:
         out = tmp_path_factory.mktemp("answer") / "answer.json"
         done = subprocess.run(
             [python, "-c", _PRELUDE + script, str(out)],
