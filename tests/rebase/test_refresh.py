@@ -359,3 +359,15 @@ def test_refresh_of_what_is_not_applied(history: History, run: Run) -> None:
     run("--root", history.path, "apply")
     run("--root", history.path, "unapply")
     refresh(history, run, "--drop", "would lose all of it", code=6)
+
+
+def test_a_message_that_the_editor_leaves_as_it_is_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was called empty."""
+    from patchset.cli.refresh import _edited
+    from patchset.errors import UsageError
+
+    monkeypatch.setenv("VISUAL", "true")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    assert _edited("Subject\n\nWhy.\n") == "Subject\n\nWhy."
+    with pytest.raises(UsageError, match="empty"):
+        _edited("\n\n# Why does this patch exist?\n")

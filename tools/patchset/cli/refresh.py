@@ -131,7 +131,7 @@ def _edited(text: str) -> str:
     """Return what the user's editor makes of a text, without its comment lines."""
     if not sys.stdin.isatty():
         raise UsageError("there is no message", remedy="give it with -m")
-    made = click.edit(text, extension=".txt") or ""
+    made = click.edit(text, extension=".txt", require_save=False) or ""
     kept = "\n".join(line for line in made.split("\n") if not line.startswith("# ")).strip()
     if not kept:
         raise UsageError("the message is empty: nothing was done", remedy="give it with -m, or write one")
