@@ -24,7 +24,7 @@ say(task="load")
 say(task="calibrate", total=2, unit="batches"); say(done=1); say(done=2)
 print("a library talks")
 os.mkdir(job["out"]); open(job["out"] + "/config.json", "w").write("{}")
-say(result={"modelopt": "0.46.0+patchset.0", "seconds": {"calibrate": 1.0}, "peak_gpu_bytes": 0})
+say(result={"modelopt": "0.46.0+patchset.0", "seconds": {"calibrate": 1.0}, "peak_gpu_bytes": 0, "peak_host_bytes": 5})
 """
 FAILS = WORKS.replace("say(result", "raise SystemExit('CUDA out of memory')\nsay(result")
 

@@ -18,7 +18,7 @@ def test_a_log_tells_the_time_left(monkeypatch: pytest.MonkeyPatch, capsys: pyte
         clock[0] += 20
         task.update(0, 400)
     assert capsys.readouterr().err.splitlines() == [
-        "train: 100 steps of 400 steps, about 60 s left",
+        "train: 100 of 400 steps, about 60 s left",
         "train",
         "train, 40 s",
     ]

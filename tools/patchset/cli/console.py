@@ -121,14 +121,11 @@ class _Line:
             self._say(f", {elapsed:.0f} s")
 
     def _say(self, suffix: str) -> None:
-        done, total = _amount(self._done, self._unit), _amount(self._total, self._unit)
-        of = f" of {total}" if self._total else ""
-        amount = f": {done}{of}" if self._done else ""
+        counts = [self._done, *([self._total] if self._total else [])]
+        if self._unit == "bytes":
+            said = " of ".join(f"{count / 1e6:.1f}" for count in counts) + " MB"
+        else:
+            said = f"{' of '.join(map(str, counts))} {self._unit}".strip()
+        amount = f": {said}" if self._done else ""
         sys.stderr.write(f"{self._title}{amount}{suffix}\n")
         sys.stderr.flush()
-
-
-def _amount(count: int | None, unit: str) -> str:
-    if count is None:
-        return "?"
-    return f"{count / 1e6:.1f} MB" if unit == "bytes" else f"{count} {unit}".strip()
