@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from typing import Any
 from unittest import mock
 
-import release
+from release import release
 from vllm.platforms.interface import DeviceCapability, PlatformEnum
 
 GPUS = [(7, 5), (8, 0), (8, 9), (9, 0), (10, 0), (10, 3), (12, 0), (12, 1)]

@@ -25,8 +25,8 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-import release
 import torch
+from release import release
 from safetensors.torch import load_file
 from vllm import _custom_ops as ops
 from vllm.config import VllmConfig, set_current_vllm_config

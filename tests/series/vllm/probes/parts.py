@@ -10,8 +10,9 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-import release
 import torch
+from release import release
+from vllm.model_executor.parameter import PackedvLLMParameter
 
 
 def method_on_amx(static: bool) -> str:
@@ -73,6 +74,26 @@ def loaded(way: str) -> list[Any]:
     return ranks
 
 
+def dequantized(gptq: bool) -> float:
+    """Return how far the CPU's kernel for int8 weights is off, for one of the two layouts that layers have them in."""
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randint(-127, 128, (6, 8), dtype=torch.int8, generator=generator)
+    scale = torch.rand(6, 1, generator=generator) + 0.5
+    packed = (weight.view(torch.uint8) ^ 0x80).view(torch.int32)
+    options = {"weight_loader": None, "packed_factor": 4}
+    if gptq:
+        packed, options = packed.t().contiguous(), {**options, "input_dim": 0, "output_dim": 1, "packed_dim": 0}
+    else:
+        options |= {"input_dim": 1, "output_dim": 0, "packed_dim": 1}
+    layer = torch.nn.Module()
+    layer.weight = PackedvLLMParameter(data=packed, **options)
+    layer.scale = torch.nn.Parameter(scale.t() if gptq else scale, requires_grad=False)
+    kernel = release.dequantizing((8, 6))
+    kernel.process_weights_after_loading(layer)
+    x = torch.randn(3, 8, generator=generator)
+    return float((kernel.apply_weights(layer, x) - x @ (weight * scale).T).abs().max())
+
+
 def probe(amx: bool) -> dict[str, Any]:
     """Answer; `amx`: of AMX too, which v0.10.1 does not know of."""
     answers: dict[str, Any] = {way: loaded(way) for way in ("row parallel", "column parallel", "fused qkv")}
@@ -80,6 +101,11 @@ def probe(amx: bool) -> dict[str, Any]:
         answers["static on AMX"] = method_on_amx(static=True)
         answers["dynamic on AMX"] = method_on_amx(static=False)
     with as_rank(0):
+        answers["dequantized"] = dequantized(gptq=False)
+        try:
+            answers["dequantized, GPTQ"] = dequantized(gptq=True)
+        except RuntimeError as error:
+            answers["dequantized, GPTQ"] = repr(error)
         try:
             scale(3, 8).load_qkv_weight(torch.zeros(1), shard_id="q", shard_size=4, shard_offset=0, num_heads=1)
         except AssertionError as error:

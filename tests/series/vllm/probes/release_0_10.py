@@ -11,12 +11,15 @@ from typing import Any
 from unittest import mock
 
 import operators
+import torch
+import vllm.model_executor.layers.quantization.kernels.mixed_precision as mixed
 import vllm.model_executor.layers.quantization.kernels.scaled_mm as linear
 from vllm.config import ModelConfig
 from vllm.model_executor import parameter
 from vllm.model_executor.layers.fused_moe.layer import FusedMoE
 from vllm.model_executor.layers.quantization import modelopt
 from vllm.model_executor.layers.quantization.kernels.scaled_mm import cutlass, triton
+from vllm.scalar_type import scalar_types
 
 try:
     from vllm.model_executor.layers.quantization import modelopt_int8
@@ -62,3 +65,17 @@ def experts() -> Any:
 
 def smoother(apply: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any], Any]:
     raise NotImplementedError("the series has no kernel that applies the scale itself")
+
+
+def dequantizing(shape: tuple[int, int]) -> Any:
+    """Return the CPU's kernel for int8 weights of a layer [in, out], which has them as `weight` and `scale`."""
+    config = mixed.MPLinearLayerConfig(
+        full_weight_shape=shape,
+        partition_weight_shape=shape,
+        weight_type=scalar_types.uint8b128,
+        act_type=torch.float32,
+        group_size=-1,
+        zero_points=False,
+        has_g_idx=False,
+    )
+    return mixed.CPUDequantW8A16LinearKernel(config, w_q_param_name="weight", w_s_param_name="scale")

@@ -12,11 +12,13 @@ from typing import Any
 from unittest import mock
 
 import operators
+import torch
 import vllm.model_executor.kernels.linear as linear
 import vllm.model_executor.kernels.linear.scaled_mm.cutlass as cutlass
 import vllm.model_executor.kernels.linear.scaled_mm.triton as triton
 from vllm.model_executor import parameter
 from vllm.model_executor.layers.quantization import modelopt
+from vllm.scalar_type import scalar_types
 from vllm.transformers_utils.model_arch_config_convertor import ModelArchConfigConvertorBase
 
 try:
@@ -80,3 +82,17 @@ def smoother(apply: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any], Any]
     method.kernel = SimpleNamespace(apply_weights=apply)
     made: Callable[[Any, Any], Any] = method.apply
     return made
+
+
+def dequantizing(shape: tuple[int, int]) -> Any:
+    """Return the CPU's kernel for int8 weights of a layer [in, out], which has them as `weight` and `scale`."""
+    config = linear.MPLinearLayerConfig(
+        full_weight_shape=shape,
+        partition_weight_shape=shape,
+        weight_type=scalar_types.uint8b128,
+        act_type=torch.float32,
+        group_size=-1,
+        zero_points=False,
+        **({"has_g_idx": False} if "has_g_idx" in linear.MPLinearLayerConfig.__dataclass_fields__ else {}),
+    )
+    return linear.CPUDequantW8A16LinearKernel(config, w_q_param_name="weight", w_s_param_name="scale")

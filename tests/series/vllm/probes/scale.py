@@ -8,9 +8,9 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-import release
 import torch
 import vllm.model_executor.kernels.linear.scaled_mm.fused_int8 as fused
+from release import release
 
 
 class Layer(torch.nn.Module):
