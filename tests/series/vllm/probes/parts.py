@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
@@ -24,6 +25,8 @@ def method_on_amx(static: bool) -> str:
     kernel.layer_param_names = ("weight", "weight_scale", "input_scale", "input_zero_point", "azp_adj")
     layer = SimpleNamespace(weight=torch.zeros(64, 64, dtype=torch.int8))
     with (
+        # v0.26.0 wants to be asked for AMX.
+        mock.patch.dict(os.environ, VLLM_CPU_SGL_KERNEL="1"),
         mock.patch.object(cpu, "check_cpu_sgl_kernel", return_value=True),
         mock.patch.object(kernel, "process_weights_for_sgl"),
         mock.patch.object(kernel, "process_weights_for_onednn"),
