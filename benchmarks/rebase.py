@@ -1,13 +1,14 @@
 """rebase against git rebase and git am -3, and the matrix, on the real vLLM releases, all imported before.
 
-The series is the project's own for the pinned release, taken one release on: its first patches, up to the one that
-conflicts there, since a conflict waits for its user.
+The series is one of the project's own, taken to a neighbouring release: its first patches, up to the one that conflicts
+there, since a conflict waits for its user.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import resource
 import shutil
 import statistics
@@ -22,16 +23,18 @@ from typing import Any
 from common import Contender, peak_memory, run, show
 
 ROOT = Path(__file__).parents[1]
-OLD, NEW = "v0.30.0", "v0.31.0"
 FIRST, LAST = "v0.26.0", "v0.33.0"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--series", default="v0.30.0", metavar="BASE", help="of vLLM; default: %(default)s")
+    parser.add_argument("--onto", default="v0.31.0", metavar="RELEASE", help="default: %(default)s")
+    given = parser.parse_args()
+    rounds = given.rounds
     with tempfile.TemporaryDirectory(prefix="patchset-bench-") as folder:
-        project = Project(Path(folder))
+        project = Project(Path(folder), given.series, given.onto)
         hop(project, rounds)
         matrix(project, rounds)
     print(f"peak memory of any process: {peak_memory():.0f} MB")
@@ -40,28 +43,42 @@ def main() -> None:
 class Project:
     """A project with vLLM's series, its tree applied, and every release of the matrix imported."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, old: str, new: str) -> None:
         self.folder = folder
+        self.old, self.new = old, new
         self.root = folder / "root"
         self.tool = (sys.executable, "-m", "patchset", "--root", self.root)
         shutil.copytree(ROOT / "patches/vllm", self.root / "patches/vllm")
+        toml = self.root / "patches/vllm/component.toml"
+        toml.write_text(re.sub(r'^pinned = ".*"$', f'pinned = "{old}"', toml.read_text(), flags=re.MULTILINE))
         for base in (self.root / "patches/vllm").iterdir():
-            if base.is_dir() and base.name != OLD:
+            if base.is_dir() and base.name != old:
                 shutil.rmtree(base)
-        command = (*self.tool, "matrix", f"vllm@{OLD}", "--from", FIRST, "--to", LAST, "--source", "archive", "--json")
+        command = (
+            *self.tool,
+            "matrix",
+            f"vllm@{old}",
+            "--from",
+            min(FIRST, new),
+            "--to",
+            LAST,
+            "--source",
+            "archive",
+            "--json",
+        )
         self._cut(json.loads(run(*command))[0])
-        run(*self.tool, "apply", f"vllm@{OLD}", "--source", "archive")
+        run(*self.tool, "apply", f"vllm@{old}", "--source", "archive")
         run(*command)
         self.store = self.root / ".patchset/modules/extern/vllm"
         self.made = set((self.store / "patchset/made").iterdir())
 
     def _cut(self, found: dict[str, Any]) -> None:
-        """Leave the first patches, those that merge into NEW, in the series."""
-        (column,) = (item for item in found["columns"] if item["release"] == NEW)
+        """Leave the first patches, those that merge into `new`, in the series."""
+        (column,) = (item for item in found["columns"] if item["release"] == self.new)
         states = [cell["state"] for cell in column["cells"]]
         names = _names(self)
         kept = names[: states.index("conflict")] if "conflict" in states else names
-        folder = self.root / "patches/vllm" / OLD
+        folder = self.root / "patches/vllm" / self.old
         for name in set(names) - set(kept):
             (folder / name).unlink()
         (folder / "series").write_text("".join(f"{name}\n" for name in kept))
@@ -79,13 +96,13 @@ class Project:
 def hop(project: Project, rounds: int) -> None:
     theirs = project.folder / "theirs"
     tip = run("git", "-C", project.root / "extern/vllm", "rev-parse", "HEAD").strip()
-    old, new = project.commit(OLD), project.commit(NEW)
+    old, new = project.commit(project.old), project.commit(project.new)
     run("git", "init", "-q", theirs)
     (theirs / ".git/objects/info/alternates").write_text(f"{project.store / 'objects'}\n")
     for key, value in (("user.name", "bench"), ("user.email", "bench@localhost")):
         run("git", "config", key, value, cwd=theirs)
-    target = project.root / "patches/vllm" / NEW
-    patches = [project.root / "patches/vllm" / OLD / name for name in _names(project)]
+    target = project.root / "patches/vllm" / project.new
+    patches = [project.root / "patches/vllm" / project.old / name for name in _names(project)]
 
     def reset() -> None:
         run("git", "checkout", "-q", "-f", "-B", "series", tip, cwd=theirs)
@@ -99,7 +116,7 @@ def hop(project: Project, rounds: int) -> None:
         for file in set((project.store / "patchset/made").iterdir()) - project.made:
             file.unlink()
 
-    command = (*project.tool, "rebase", f"vllm@{OLD}", NEW, "--offline")
+    command = (*project.tool, "rebase", f"vllm@{project.old}", project.new, "--offline")
     git_rebase = ("git", "rebase", "-q", "--onto", new, old, "series")
     contenders = [
         Contender("start-up", lambda: run(*project.tool, "rebase", "--help")),
@@ -111,12 +128,12 @@ def hop(project: Project, rounds: int) -> None:
     fresh()
     for name, medians in inside(project, rounds).items():
         wall[name], cpu[name] = medians
-    run(*project.tool, "rebase", f"vllm@{OLD}", NEW, "--offline")
+    run(*project.tool, "rebase", f"vllm@{project.old}", project.new, "--offline")
     reset()
     run(*git_rebase, cwd=theirs)
     tree = run("git", "rev-parse", "HEAD^{tree}", cwd=theirs).strip()
     same = f'patched-tree = "{tree}"' in (target / "base.toml").read_text()
-    title = f"{len(patches)} patches from {OLD} to {NEW}, {'the same tree' if same else 'OTHER TREES'}"
+    title = f"{len(patches)} patches from {project.old} to {project.new}, {'the same tree' if same else 'OTHER TREES'}"
     for name, medians in (("wall time", wall), ("processor time", cpu)):
         medians["rebase beyond start-up"] = medians["rebase"] - medians["start-up"]
         medians = {key: medians[key] for key in (*(item.name for item in contenders), *OURS[1:])}
@@ -175,7 +192,7 @@ OURS = ("rebase", "rebase beyond start-up", "rebase in a warm process", "its mer
 
 def inside(project: Project, rounds: int) -> dict[str, tuple[float, float]]:
     """Return wall and processor time of a rebase and of its merges in a process that has loaded everything."""
-    out = run(sys.executable, "-c", INSIDE, project.root, OLD, NEW, str(rounds)).splitlines()
+    out = run(sys.executable, "-c", INSIDE, project.root, project.old, project.new, str(rounds)).splitlines()
     return {name: (float(a), float(b)) for name, (a, b) in zip(OURS[2:], map(str.split, out), strict=True)}
 
 
@@ -206,20 +223,20 @@ def children() -> float:
 
 
 def _names(project: Project) -> list[str]:
-    lines = (project.root / "patches/vllm" / OLD / "series").read_text().splitlines()
+    lines = (project.root / "patches/vllm" / project.old / "series").read_text().splitlines()
     return [line for line in lines if line and not line.startswith("#")]
 
 
 def matrix(project: Project, rounds: int) -> None:
     """Time the cells in one process, without its start-up, and a whole second run."""
-    shutil.rmtree(project.root / "patches/vllm" / NEW, ignore_errors=True)
-    command = (*project.tool, "matrix", f"vllm@{OLD}", "--known", "--source", "archive", "--json")
+    shutil.rmtree(project.root / "patches/vllm" / project.new, ignore_errors=True)
+    command = (*project.tool, "matrix", f"vllm@{project.old}", "--known", "--source", "archive", "--json")
     cache = project.store / "patchset/matrix"
     code = (
         "import resource, sys\nfrom pathlib import Path\nfrom patchset.model.project import load, pinned\n"
         "from patchset.workflow.matrix import Choice, matrix\nfrom patchset.progress import Quiet\n"
         "component = load(Path(sys.argv[1])).component('vllm')\n"
-        f"base, choice = component.base('{OLD}'), Choice(known=True)\n"
+        f"base, choice = component.base('{project.old}'), Choice(known=True)\n"
         "found = matrix(load(Path(sys.argv[1])), component, base, choice, 'archive', Quiet())\n"
         "usage = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
         "print(found.computed, found.seconds, usage.ru_utime + usage.ru_stime)\n"
