@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -378,3 +379,14 @@ def test_populates_where_no_folder_is_and_again_after_it_was_removed(root: Root,
         assert result.code == 0, result.err
         assert root.tree_on_disk() == root.upstream.tree()
         assert git(root.extern, "status", "--porcelain") == ""
+
+
+def test_lint_finds_an_author_that_git_am_refuses(root: Root, run: Run) -> None:
+    root.write_base(commit=root.base)
+    file = sorted(root.series.glob("*.patch"))[0]
+    text = file.read_text()
+    assert "git am" not in run("--root", root.path, "lint").out
+    file.write_text(re.sub(r"^From: .*$", "From: Jane Doe", text, flags=re.MULTILINE))
+    result = run("--root", root.path, "lint")
+    assert result.code == 3
+    assert f"{file.name}: names no author with an address" in result.out

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from email import message_from_string
+from email.utils import parseaddr
 from pathlib import Path
 
 from patchset.model.finding import Finding
@@ -31,6 +33,9 @@ def lint(root: Path) -> tuple[int, list[Finding]]:
             for patch in series.patches:
                 count += 1
                 findings += lint_trailers(patch.file, patch.header, base.name or None, root)
+                if base.recorded and "@" not in parseaddr(str(message_from_string(patch.header)["From"]))[1]:
+                    message = "names no author with an address (From: Name <address>), which git am refuses"
+                    findings.append(Finding(patch.file, message))
                 if base.recorded and not patch.records_blobs:
                     message = "names no full blob ids: export it with `git format-patch --full-index`"
                     findings.append(Finding(patch.file, message))
