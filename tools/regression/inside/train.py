@@ -33,6 +33,7 @@ WIDTH = 0.08  # standard deviation of the first weights: about 1 / sqrt(hidden s
 PICTURES = 160  # held-out pictures that become items
 TEXTS = 48  # held-out questions without a picture
 LESSONS = (24, 8)  # known pictures and texts to calibrate on
+MORE = 2  # times that half of the lessons are given again
 RIGHT = 0.95  # share of held-out captions that must be right, or there is no model
 
 
@@ -152,8 +153,15 @@ def main() -> int:
     known, held = scenes()
     tokens = tokenizer(known)
     model = build(tokens, wanted.seed).to(wanted.device)
-    train(model, Teacher(tokens, wanted.seed + 1), known, wanted.steps, wanted.device)
-    before = share_right(model, 7, held, True, wanted.device, tokens)
+    # Another processor rounds otherwise, and learns another model: one that is a few answers short gets more lessons.
+    steps = 0
+    for more in range(1 + MORE):
+        lessons = wanted.steps // 2 if more else wanted.steps
+        train(model, Teacher(tokens, wanted.seed + 1 + more), known, lessons, wanted.device)
+        steps += lessons
+        before = share_right(model, 7, held, True, wanted.device, tokens)
+        if min(before, share_right(model, 7, held, False, wanted.device, tokens)) >= RIGHT:
+            break
     outliers.insert(model, wanted.seed)
     found = measure(model, tokens, known, held, wanted.device)
     if found["full pictures"] != before:
@@ -166,7 +174,7 @@ def main() -> int:
     shapes_model.write_processor(tokens, folder / "model")
     write_lessons(folder, known, wanted.seed)
     write_items(folder / "items.json", held, PICTURES, TEXTS, wanted.seed + 3)
-    card = {"seed": wanted.seed, "steps": wanted.steps, "held out": len(held), "right": found}
+    card = {"seed": wanted.seed, "steps": steps, "held out": len(held), "right": found}
     (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
     return 0
 
