@@ -49,8 +49,8 @@ def build(tokens: Any, seed: int) -> Any:
     return Qwen2_5_VLForConditionalGeneration(made).float()
 
 
-def train(model: Any, teacher: Teacher, known: list[Scene], steps: int, device: str) -> None:
-    """Teach pictures and, in every tenth step, the text task."""
+def train(model: Any, teacher: Teacher, known: list[Scene], steps: int, device: str, before: int = 0) -> None:
+    """Teach pictures and, in every tenth step, the text task; `before` steps were taken earlier."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps, pct_start=0.1)
     model.train()
@@ -64,7 +64,7 @@ def train(model: Any, teacher: Teacher, known: list[Scene], steps: int, device: 
         optimizer.step()
         schedule.step()
         if step % 5 == 4:
-            progress(step + 1, steps, "steps")
+            progress(before + step + 1, before + steps, "steps")
     model.eval()
 
 
@@ -157,7 +157,7 @@ def main() -> int:
     steps = 0
     for more in range(1 + MORE):
         lessons = wanted.steps // 2 if more else wanted.steps
-        train(model, Teacher(tokens, wanted.seed + 1 + more), known, lessons, wanted.device)
+        train(model, Teacher(tokens, wanted.seed + 1 + more), known, lessons, wanted.device, steps)
         steps += lessons
         before = share_right(model, 7, held, True, wanted.device, tokens)
         if min(before, share_right(model, 7, held, False, wanted.device, tokens)) >= RIGHT:

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 from unittest import mock
@@ -61,10 +60,6 @@ def normalized(config: Any) -> Any:
 def experts() -> Any:
     """Return a layer of experts, which nothing was made of yet."""
     return object.__new__(FusedMoE)
-
-
-def smoother(apply: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    raise NotImplementedError("the series has no kernel that applies the scale itself")
 
 
 def dequantizing(shape: tuple[int, int]) -> Any:
