@@ -126,7 +126,7 @@ def serve(arguments: argparse.Namespace) -> None:
     llm = LLM(
         str(arguments.folder / name), dtype="bfloat16", max_model_len=1024, enable_prefix_caching=False,
         enforce_eager=mode == "eager", max_num_seqs=256, max_num_batched_tokens=8192,
-        limit_mm_per_prompt={"image": 1, "video": 0}, **options,
+        limit_mm_per_prompt={"image": 1, "video": 0}, tensor_parallel_size=arguments.tensor_parallel, **options,
     )  # fmt: skip
     ready = {"start": time.perf_counter() - start, "kernels": llm.apply_model(look)[0]}
     sizes = TINY_SIZES if arguments.tiny else SIZES
@@ -211,6 +211,7 @@ def command_of(arguments: argparse.Namespace, *more: str) -> list[str]:
     """Return how this script is called for a part of its work."""
     command = [sys.executable, str(Path(__file__)), "--folder", str(arguments.folder), "--device", arguments.device]
     command += ["--layers", str(arguments.layers), "--formats", arguments.formats]
+    command += ["--tensor-parallel", str(arguments.tensor_parallel)]
     command += [f"--{flag.replace('_', '-')}" for flag in FLAGS if getattr(arguments, flag)]
     return [*command, *more]
 
@@ -226,7 +227,13 @@ def environment(path: str) -> dict[str, str]:
 
 
 def in_turns(engines: dict[str, Engine], results: dict[str, Any], arguments: argparse.Namespace) -> None:
-    """Ask all engines, in turns; an engine that dies leaves its last words in the results."""
+    """Ask all engines, in turns; an engine that dies leaves its last words in the results.
+
+    The results are written as they come: whatever ends the run, what was measured stays.
+    """
+
+    def keep() -> None:
+        Path(arguments.out).write_text(json.dumps(results, indent=1))
 
     def ask(key: str, *question: Any) -> Any:
         try:
@@ -241,10 +248,12 @@ def in_turns(engines: dict[str, Engine], results: dict[str, Any], arguments: arg
         ready = ask(key, "ready")
         if ready is not None:
             results[key] = ready
+            keep()
             print(key, ready, flush=True)
     if not arguments.no_exact:
         for key in list(engines):
             results[key]["exact"] = ask(key, "exact")
+            keep()
             print(key, results[key]["exact"], flush=True)
     for kind in () if arguments.no_speed else (*SIZES, "ttft"):
         values: dict[str, list[float]] = {key: [] for key in engines}
@@ -254,7 +263,9 @@ def in_turns(engines: dict[str, Engine], results: dict[str, Any], arguments: arg
         for key in engines:
             # The first turn warms up.
             results[key][kind] = statistics.median(values[key][1:])
+            results[key][f"{kind} turns"] = values[key][1:]
             print(f"{key} {kind} " + " ".join(f"{value:.1f}" for value in values[key]), flush=True)
+        keep()
 
 
 def show(results: dict[str, Any]) -> None:
@@ -305,6 +316,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=36, help="of the language model")
     parser.add_argument("--tiny", action="store_true", help="a tiny model")
     parser.add_argument("--together", action="store_true", help="have all engines up at once, and measure in turns")
+    parser.add_argument("--tensor-parallel", type=int, default=1, help="GPUs of each engine")
     parser.add_argument("--turns", type=int, default=3, help="how often each speed is measured")
     parser.add_argument("--no-speed", action="store_true", help="exactness only")
     parser.add_argument("--no-exact", action="store_true", help="speed only")
@@ -344,7 +356,6 @@ def main() -> None:
             finally:
                 for engine in engines.values():
                     engine.close()
-            Path(arguments.out).write_text(json.dumps(results, indent=1))
     finally:
         if temporary:
             shutil.rmtree(arguments.folder)

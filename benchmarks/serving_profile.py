@@ -7,8 +7,9 @@
 
 Three kinds of step: the prefill of one prompt of 512 tokens, a decode step of 128 sequences with some 320 tokens of
 context, and one of a single sequence. For each: the time on the clock, without the profiler, and the time in which any
-kernel ran. Where the first is much longer, the host is what one waits for. The weights are random; no checkpoint is
-written. The engine shares the process, so that the profiler sees it. Wants what serving.py wants.
+kernel ran. Where the first is much longer, the host is what one waits for; what it did is listed too, under the
+profiler, which slows it. The weights are random; no checkpoint is written. The engine shares the process, so that the
+profiler sees it. Wants what serving.py wants.
 """
 
 # mypy: disable-error-code="import-not-found"
@@ -86,7 +87,8 @@ def start(arguments: argparse.Namespace, folder: Path) -> Any:
 
 
 def kernels(profile: Any, steps: int) -> dict[str, Any]:
-    """Return, for one of the profiled steps, the microseconds in which any kernel ran, and [launches, microseconds]."""
+    """Return, of one of the profiled steps, the microseconds in which any kernel ran, and [launches, microseconds] of
+    each kernel and of each operation of the host."""
     rows: dict[str, list[float]] = defaultdict(lambda: [0, 0.0])
     spans = []
     for event in profile.events():
@@ -100,7 +102,13 @@ def kernels(profile: Any, steps: int) -> dict[str, Any]:
     for first, last in sorted(spans):
         busy += max(0.0, last - max(first, end))
         end = max(end, last)
-    return {"busy": busy / steps, "kernels": dict(sorted(rows.items(), key=lambda row: -row[1][1]))}
+    host = {row.key: [row.count / steps, row.self_cpu_time_total / steps] for row in profile.key_averages()}
+    return {"busy": busy / steps, "kernels": by_time(rows), "host": by_time(host)}
+
+
+def by_time(rows: dict[str, list[float]]) -> dict[str, list[float]]:
+    """Return the rows with the longest times first."""
+    return dict(sorted(rows.items(), key=lambda row: -row[1][1]))
 
 
 class Steps:
@@ -184,8 +192,9 @@ def main() -> None:
         arguments.json.write_text(json.dumps(figures, indent=1))
     for kind, said in figures.items():
         print(f"{kind}: {said['ms']:.3f} ms, of which the GPU works {said['busy'] / 1000:.3f}")
-        for name, (launches, taken) in list(said["kernels"].items())[:15]:
-            print(f"  {taken:9.1f} us {launches:6.1f} x {name[:90]}")
+        for which, count in (("kernels", 15), ("host", 8)):
+            for name, (launches, taken) in list(said[which].items())[:count]:
+                print(f"  {which:7} {taken:9.1f} us {launches:6.1f} x {name[:90]}")
 
 
 if __name__ == "__main__":

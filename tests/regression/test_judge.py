@@ -24,8 +24,8 @@ INF = float("inf")
 SCENARIO = Scenario(
     file=Path("one.toml"), name="one", title="", device="cpu", needs=(), format="int8_sq", kv="auto", dtype="float32",
     modelopt="modelopt", vllm="vllm", without_modelopt=None, quantize_refused=None, export_refused=None,
-    whole=False, asleep=False, foldable=False, items=0, timeout=9, timings=False, task_loss=None, sides=(),
-    distances=(),
+    whole=False, asleep=False, foldable=False, items=0, timeout=9, timings=False, compiled=False, task_loss=None,
+    sides=(), distances=(),
 )  # fmt: skip
 
 

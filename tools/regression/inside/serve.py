@@ -1,7 +1,8 @@
 """Serve checkpoints with vLLM's engine, one after the other in one process: `serve.py JOBS`.
 
 JOBS is a JSON list of objects: `folder` (where the answer goes), `model` (folder), `items` (items.json), `dtype`, `kv`
-(vLLM's kv_cache_dtype), `limit` (items at most), `length` (context), `cache` (bytes of KV cache), `device`, `timings`.
+(vLLM's kv_cache_dtype), `limit` (items at most), `length` (context), `cache` (bytes of KV cache), `device`, `timings`,
+`compiled` (torch.compile, and CUDA graphs on a GPU).
 Each folder gets `said.json`, and `logprobs.npy` with the log-probabilities over the whole vocabulary of every answer's
 tokens, given the tokens before them, [tokens, vocabulary], fp32; or `error.txt`, with the traceback of what stopped it.
 
@@ -27,6 +28,7 @@ from asking import Item, open_picture, read_items
 from telling import Peak, Steps, beyond_help
 
 ROUNDS = 5  # repetitions of each timing
+GRAPHS = [1, 2, 4, 8, 16, 32, 64, 128]  # batches that CUDA graphs are captured for; vLLM's 51 take their time
 
 
 def start(job: dict[str, Any]) -> Any:
@@ -42,7 +44,8 @@ def start(job: dict[str, Any]) -> Any:
         gpu_memory_utilization=0.05,
         max_model_len=job["length"],
         seed=0,
-        enforce_eager=True,
+        enforce_eager=not job["compiled"],
+        **({"compilation_config": {"cudagraph_capture_sizes": GRAPHS}} if job["compiled"] else {}),
         enable_prefix_caching=False,
         limit_mm_per_prompt={"image": 1, "video": 0},
         # Tuning is for speed, and takes longer than all the questions.

@@ -85,6 +85,7 @@ class Scenario:
     items: int
     timeout: int
     timings: bool
+    compiled: bool
     task_loss: float | None
     sides: tuple[Side, ...]
     distances: tuple[Distance, ...]
@@ -153,6 +154,7 @@ def parse_scenario(file: Path, findings: list[Finding]) -> Scenario | None:
         items=table.integer("items"),
         timeout=table.integer("timeout") or 600,
         timings=table.flag("timings"),
+        compiled=table.flag("compiled"),
         task_loss=table.number("task-loss", 0.0) if "task-loss" in table.values else None,
         sides=sides,
         distances=tuple(_distance(item, sides) for item in table.tables("distance")),

@@ -56,6 +56,7 @@ def serve_step(
         "cache": CACHE,
         "device": scenario.device,
         "timings": scenario.timings and timed,
+        "compiled": scenario.compiled,
     }
     return Step(
         stage="serve",
