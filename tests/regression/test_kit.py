@@ -12,7 +12,7 @@ from regression.cli.shared import make_kit
 from regression.effects.machine import Hardware, Python, probe
 from regression.effects.stages import Stages
 
-NOBODY = Python(Path("nobody"), Path(), {})
+NOBODY = Python(Path("nobody"), {}, {})
 
 
 @pytest.fixture
@@ -82,6 +82,16 @@ def test_an_upstream_is_found_where_it_is_and_not_on_our_own_path(
     python.write_text(f'#!/bin/sh\nPYTHONPATH="$PYTHONPATH:{tmp_path}/site" exec python3 "$@"\n')
     python.chmod(0o755)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "ours"))
-    assert probe("serve", str(python)).site == tmp_path / "site"
+    assert probe("serve", str(python)).sites == {"vllm": tmp_path / "site"}
     with pytest.raises(EnvironmentProblem, match="does not run"):
         probe("serve", str(tmp_path / "none"))
+
+
+def test_two_upstreams_of_one_environment_have_a_folder_each(tmp_path: Path) -> None:
+    for name in ("vllm", "modelopt"):
+        (tmp_path / name / name).mkdir(parents=True)
+        (tmp_path / name / name / "__init__.py").touch()
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH="{tmp_path}/vllm:{tmp_path}/modelopt" exec python3 "$@"\n')
+    python.chmod(0o755)
+    assert probe("serve", str(python)).sites == {name: tmp_path / name for name in ("vllm", "modelopt")}

@@ -196,7 +196,7 @@ def _as_from_a_terminal() -> None:
 def test_a_killed_command_leaves_no_process(tmp_path: Path, number: signal.Signals) -> None:
     """A stand-in for an upstream's Python answers the probe, and then works for ever."""
     python = tmp_path / "python"
-    probe = json.dumps({"site": str(tmp_path), "python": "3", "versions": {}})
+    probe = json.dumps({"sites": {}, "python": "3", "versions": {}})
     python.write_text(f"#!/bin/sh\nif [ \"$1\" = -c ]; then echo '{probe}'; exit; fi\necho $$\nexec sleep 100\n")
     python.chmod(0o755)
     command = [sys.executable, "-m", "regression", "make-model", "--quantize-python", str(python)]

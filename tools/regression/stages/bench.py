@@ -72,14 +72,20 @@ class Bench:
         return self._digests[folder]
 
     def overlay(self, package: str, python: Python, variant: Variant) -> Overlay | None:
-        """Return the changed package, made once in a session; None where it is as released."""
+        """Return the changed package, made once in a session; None where it is as released.
+
+        Raises:
+            EnvironmentProblem: it is not in the environment.
+        """
         if variant.series is None:
             return None
+        if package not in python.sites:
+            raise EnvironmentProblem(f"{python.path} has no {package}", remedy="name an environment that it is in")
         planted = hashlib.sha256(repr(variant.edits).encode()).hexdigest()[:8] if variant.edits else "none"
         key = f"{package}-without-{variant.without or 'none'}-planted-{planted}"
         if key not in self._overlays:
             folder = self.stages.folder / "overlays" / key
-            made = build(folder, python.site, package, variant.series, variant.without, variant.edits)
+            made = build(folder, python.sites[package], package, variant.series, variant.without, variant.edits)
             self._overlays[key] = made
         return self._overlays[key]
 
