@@ -58,14 +58,19 @@ class Run:
         variant = Variant(self.modelopt, self.scenario.without_modelopt)
         return quantize_step(self.bench, self.kit, self.scenario, variant, vision=self.defect.vision)
 
+    def variant(self, side: Side) -> Variant:
+        """Return the vLLM of a side."""
+        if side.vllm != "patched":
+            return Variant()
+        return Variant(self.vllm, side.without, self.defect.edits)
+
     def side_step(self, side: Side, checkpoint: Path, run: int = 1) -> Step:
         """Return what serves a side.
 
         Raises:
             SeriesError: it is served converted, and that cannot be.
         """
-        edits = self.defect.edits if side.vllm == "patched" else ()
-        variant = Variant(self.vllm, side.without, edits) if side.vllm == "patched" else Variant()
+        variant = self.variant(side)
         if side.convert:
             checkpoint = _converted(self.bench, checkpoint)
         if side.http:

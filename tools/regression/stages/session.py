@@ -35,7 +35,7 @@ def run_session(
 
     Raises:
         UsageError: a scenario names a component or base that there is not.
-        PatchsetError: the session cannot go on.
+        PatchsetError: the session cannot go on; where an environment cannot be patched, it has not begun.
     """
     project = load(root)
 
@@ -69,7 +69,13 @@ def run_session(
 
 
 def _ahead(bench: Bench, runs: Sequence[Run]) -> None:
-    """Do the steps of all scenarios, batched; what is not kept afterwards is left to the scenarios themselves."""
+    """Do the steps of all scenarios, batched; what is not kept afterwards is left to the scenarios themselves.
+
+    Everything is patched first: quantizing takes minutes, and an environment that does not hold the base ends it all.
+    """
+    for run in runs:
+        for side in run.scenario.sides:
+            bench.overlay("vllm", bench.serve, run.variant(side))
     steps = [step for run in runs if (step := run.quantize_step()) is not None]
     do_ahead(bench, steps, "quantize")
     do_ahead(bench, [step for run in runs for step in run.serve_steps()], "serve")
