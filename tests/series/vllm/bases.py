@@ -51,6 +51,7 @@ BASES = {
                 "int8-fused-linear",
                 "modelopt-int8-fused-scale",
                 "int8-compiled-quantization",
+                "int8-one-row",
             }
         )
     ),
@@ -70,4 +71,5 @@ PATCHES = (
     "int8-fused-linear",
     "modelopt-int8-fused-scale",
     "int8-compiled-quantization",
+    "int8-one-row",
 )

@@ -1,14 +1,16 @@
 """What the int8 kernels compute, and what they compile to.
 
 Run by an interpreter that has torch and Triton, with the two modules of the kernels in a package `int8` on its path:
-`int8_kernels.py ANSWER reference cpu|cuda` or `int8_kernels.py ANSWER compile`. On the CPU it is Triton's interpreter
-that runs them (TRITON_INTERPRET=1). No vLLM is imported: the kernels want nothing of it but Triton.
+`int8_kernels.py ANSWER reference cpu|cuda`, `one-row cpu|cuda` for those of one row, `compile`, or `warm-up`. On
+the CPU it is Triton's interpreter that runs them (TRITON_INTERPRET=1). No vLLM is imported: the kernels want nothing of
+it but Triton.
 """
 
 # mypy: disable-error-code="import-not-found,import-untyped"
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import subprocess
@@ -165,16 +167,29 @@ def error(case: Case, chosen: Any, device: str) -> dict[str, Any]:
     }
 
 
-def reference(device: str) -> list[dict[str, Any]]:
-    """Compare with float64: all dtypes, odd shapes, kinds of input, and ways through the kernel."""
+def tiled() -> dict[str, Any]:
+    """Return a small configuration for each way through the kernel with tensor cores."""
     make = config.MatmulConfig
-    small = {
+    return {
         "prologue": make(2, 32, 256, 4, 4, quantize=True),
         "two launches": make(16, 32, 64, 4, 4),
         "split": make(16, 32, 64, 4, 4, 3),
         "tma": make(16, 32, 64, 4, 4, tma=True),
         "tma split": make(16, 32, 64, 4, 4, 2, tma=True),
     }
+
+
+def one_row() -> dict[str, Any]:
+    """Return a small configuration for each way through the kernel of one row."""
+    make = config.MatmulConfig
+    return {
+        "one row": make(1, 1, 256, 1, 3, matvec=True),
+        "one row, prologue": make(1, 4, 256, 2, 3, quantize=True, matvec=True),
+    }
+
+
+def reference(device: str, small: dict[str, Any]) -> list[dict[str, Any]]:
+    """Compare with float64: all dtypes, odd shapes, kinds of input, and ways through a kernel."""
     shapes = [(1, 33, 300), (2, 48, 320), (5, 130, 513), (21, 64, 256)]
     kinds = ["plain", "strided", "saturated", "no scale", "no weight scale", "no bias"]
     answers = []
@@ -200,8 +215,8 @@ def real_configurations(device: str) -> list[dict[str, Any]]:
     gpu = config.Gpu(properties.major * 10 + properties.minor, properties.multi_processor_count)
     answers, seen = [], set()
     for k, n in LAYERS:
-        for m in (*ROWS, 77, 301):
-            chosen = config.matmul_config(m, n, k, gpu, True)
+        for m, quantized in itertools.product((*ROWS, 77, 301), (False, True)):
+            chosen = config.matmul_config(m, n, k, gpu, True, quantized)
             if m <= 2048 and (chosen, m % 2) not in seen:
                 seen.add((chosen, m % 2))
                 for dtype in (torch.bfloat16, torch.float16):
@@ -226,8 +241,23 @@ def source(kernel: Any, signature: dict[str, str], constants: dict[str, Any], pl
     return ASTSource(kernel, {**signature, **dict.fromkeys(constants, "constexpr")}, constants, multiples)
 
 
+def matvec_source(item: Compiled) -> Any:
+    chosen = item.config
+    signature = {
+        "a_ptr": "*bf16" if chosen.quantize else "*i8", "pre_ptr": "*bf16", "b_ptr": "*i8", "a_scale_ptr": "*fp32",
+        "b_scale_ptr": "*fp32", "bias_ptr": "*bf16", "c_ptr": "*bf16", "N": "i32", "K": "i32", "stride_a": "i32",
+    }  # fmt: skip
+    constants = {
+        "HAS_BIAS": True, "HAS_PRE": True, "QUANTIZE": chosen.quantize, "EVEN_K": True, "PDL": item.capability >= 90,
+        "BLOCK_N": chosen.block_n, "BLOCK_K": chosen.block_k,
+    }  # fmt: skip
+    return source(kernels._matvec_kernel, signature, constants, set())
+
+
 def matmul_source(item: Compiled) -> Any:
     chosen = item.config
+    if chosen.matvec:
+        return matvec_source(item)
     a = "*bf16" if chosen.quantize else "*i8"
     b = "*i8"
     if chosen.tma:
@@ -277,6 +307,7 @@ def compiled(item: Compiled | int, name: str, options: dict[str, int]) -> dict[s
     return {
         "capability": capability,
         "name": name,
+        "matvec": not isinstance(item, int) and item.config.matvec,
         "shared": made.metadata.shared,
         "spilled": sum(int(size) for size in re.findall(r"(\d+) bytes spill", said)),
         "registers": int(re.findall(r"Used (\d+) registers", said)[0]),
@@ -291,18 +322,45 @@ def compile_one(item: Compiled | int) -> dict[str, Any]:
     return compiled(item, str(tuple(item.config)), options)
 
 
+def not_warm() -> list[dict[str, Any]]:
+    """Return the layers that need a kernel which none of the numbers of rows needs that are multiplied beforehand."""
+    found = []
+    ways = itertools.product(GPUS, LAYERS, ("auto", "triton"), (False, True))
+    for (capability, sms), (k, n), choice, quantized in ways:
+        gpu = config.Gpu(capability, sms)
+        numbers = config.kernel_rows(n, k, gpu, choice, quantized)
+
+        def needed(m: int, way: tuple[Any, ...] = (n, k, gpu, choice, quantized)) -> Any:
+            n, k, gpu, choice, quantized = way
+            if choice == "auto" and config.use_cutlass(m, n, k, gpu):
+                return "CUTLASS"
+            chosen = config.matmul_config(m, n, k, gpu, True, quantized)
+            return chosen._replace(split_k=min(chosen.split_k, 2))
+
+        warm = {needed(m) for m in numbers}
+        cold = next((m for m in range(1, 16385) if needed(m) not in warm), None)
+        if cold is not None or len(warm) < len(numbers):
+            found.append({"capability": capability, "layer": [k, n], "m": cold, "numbers": numbers})
+    return found
+
+
 def main() -> None:
     """Do what is asked."""
     answer: Any
-    if sys.argv[2] == "compile":
+    if sys.argv[2] == "warm-up":
+        answer = not_warm()
+    elif sys.argv[2] == "compile":
         items = [*all_compiled(), *sorted({capability for capability, _ in GPUS})]
         with ProcessPoolExecutor(2) as pool:
             answer = list(pool.map(compile_one, items))
     else:
         if sys.argv[3] == "cpu":
             fuse_in_the_interpreter()
-        answer = reference(sys.argv[3]) + ties(sys.argv[3])
-        if sys.argv[3] == "cuda":
+        if sys.argv[2] == "one-row":
+            answer = reference(sys.argv[3], one_row())
+        else:
+            answer = reference(sys.argv[3], tiled()) + ties(sys.argv[3])
+        if sys.argv[2] == "reference" and sys.argv[3] == "cuda":
             answer += real_configurations("cuda")
     Path(sys.argv[1]).write_text(json.dumps(answer))
 

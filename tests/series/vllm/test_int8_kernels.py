@@ -104,14 +104,29 @@ def test_against_float64(run: Run) -> None:
     assert {case["shape"][0] for case in answers} >= {1, 2, 5, 21}
 
 
-@pytest.mark.patch("int8-fused-linear")
+@pytest.mark.patch("int8-one-row")
+def test_one_row(run: Run) -> None:
+    answers = run("one-row", "cpu", TRITON_INTERPRET="1")
+    check(answers, "cpu")
+    assert {case["name"] for case in answers} == {"one row", "one row, prologue"}
+    assert {case["shape"][0] for case in answers} >= {1, 2, 5}
+    # The tables have it for every GPU.
+    assert {answer["capability"] for answer in run("compile") if answer["matvec"]} == set(SHARED)
+
+
+@pytest.mark.patch("int8-fused-linear", "int8-one-row")
 @pytest.mark.gpu
 def test_against_float64_on_a_gpu(run: Run) -> None:
     has = "import torch; print(torch.cuda.is_available())"
     said = subprocess.run([interpreter("kernels"), "-c", has], capture_output=True, text=True, check=True)
     if said.stdout.strip() != "True":
         pytest.skip("no CUDA device here")
-    check(run("reference", "cuda"), "cuda")
+    check(run("reference", "cuda") + run("one-row", "cuda"), "cuda")
+
+
+@pytest.mark.patch("int8-fused-linear")
+def test_no_request_waits_for_a_compiler(run: Run) -> None:
+    assert run("warm-up") == []
 
 
 @pytest.mark.patch("int8-fused-linear")
@@ -121,7 +136,9 @@ def test_what_they_compile_to(run: Run) -> None:
     for answer in answers:
         assert answer["spilled"] == 0, answer
         assert answer["shared"] <= SHARED[answer["capability"]] * 1024, answer
-        if answer["name"] != "quantize":
+        if answer["matvec"]:
+            assert not answer["operations"], answer
+        elif answer["name"] != "quantize":
             assert answer["operations"], answer
             assert all(".s8" in operation for operation in answer["operations"]), answer
     hopper = {operation for answer in answers if answer["capability"] == 90 for operation in answer["operations"]}
