@@ -48,6 +48,7 @@ GREEDY = 16
 # Options that are handed on as they are.
 FLAGS = ("tiny", "together", "no_exact", "no_speed")
 SIZES = {"prefill": (512, 512, 1), "decode": (128, 16, 256), "single": (1, 16, 256)}
+SPEEDS = (*SIZES, "ttft")
 TINY_SIZES = {"prefill": (8, 32, 1), "decode": (4, 16, 16), "single": (1, 16, 16)}
 
 
@@ -255,7 +256,7 @@ def in_turns(engines: dict[str, Engine], results: dict[str, Any], arguments: arg
             results[key]["exact"] = ask(key, "exact")
             keep()
             print(key, results[key]["exact"], flush=True)
-    for kind in () if arguments.no_speed else (*SIZES, "ttft"):
+    for kind in () if arguments.no_speed else arguments.speeds.split(","):
         values: dict[str, list[float]] = {key: [] for key in engines}
         for turn in range(arguments.turns + 1):
             for key in list(engines):
@@ -270,7 +271,7 @@ def in_turns(engines: dict[str, Engine], results: dict[str, Any], arguments: arg
 
 def show(results: dict[str, Any]) -> None:
     """Print one row for each run."""
-    speeds, distances = ("start", *SIZES, "ttft"), ("error", "itself", "served", "favourites")
+    speeds, distances = ("start", *SPEEDS), ("error", "itself", "served", "favourites")
     print(f"{'':28}" + "".join(f"{column:>11}" for column in (*speeds, *distances)) + "  greedy, of 16")
     for name, said in results.items():
         if "error" in said:
@@ -318,6 +319,7 @@ def main() -> None:
     parser.add_argument("--together", action="store_true", help="have all engines up at once, and measure in turns")
     parser.add_argument("--tensor-parallel", type=int, default=1, help="GPUs of each engine")
     parser.add_argument("--turns", type=int, default=3, help="how often each speed is measured")
+    parser.add_argument("--speeds", default=",".join(SPEEDS), help="what is measured, in this order: %(default)s")
     parser.add_argument("--no-speed", action="store_true", help="exactness only")
     parser.add_argument("--no-exact", action="store_true", help="speed only")
     parser.add_argument("--out", default="serving.json")
@@ -328,6 +330,8 @@ def main() -> None:
         return make(arguments)
     if arguments.serve:
         return serve(arguments)
+    if unknown := set(arguments.speeds.split(",")) - {*SPEEDS}:
+        parser.error(f"--speeds: not known: {', '.join(sorted(unknown))}")
     temporary = arguments.folder is None
     arguments.folder = arguments.folder or Path(tempfile.mkdtemp())
     arguments.folder.mkdir(parents=True, exist_ok=True)
