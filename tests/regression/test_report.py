@@ -115,6 +115,17 @@ def test_markdown_tables_hold() -> None:
     assert "| serve <with> the series | 2 | 0.0 | 9.5 |" in text
 
 
+def test_what_was_not_run_is_a_row_with_its_reason() -> None:
+    report = session().as_json()
+    page, text = render.html(report), render.markdown(report)
+    assert '<tr id="two"><td>two</td>' in page
+    assert 'On a GPU<br><span class="not-run">no GPU</span>' in page
+    assert "| two | not run | On a GPU (no GPU) |" in text
+    assert page.count("no GPU</span>") == 1
+    assert "## two" not in text
+    assert '<h2 id="two">' not in page
+
+
 def test_json_says_all_of_it(tmp_path: Path) -> None:
     files = write(session(), tmp_path, None)
     assert [file.name for file in files] == ["report.json", "report.md", "report.html"]

@@ -154,6 +154,11 @@ def test_a_planted_defect_has_to_be_seen(edits: bool, verdict: Verdict, outcome:
     assert (found.name, found.verdict) == ("defect-x", wanted)
 
 
+def test_a_defect_that_is_not_run_says_why_once() -> None:
+    found = judge_defect(planted(edits=True), inner(Verdict.NOT_RUN, "served"))
+    assert found.reason == "why"
+
+
 def test_names_that_there_are_not(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no scenario"):
         read_folder(tmp_path)

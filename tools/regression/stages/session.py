@@ -99,16 +99,15 @@ def _where_it_shows(scenario: Scenario) -> Scenario:
 
 def judge_defect(planted: Planted, inner: ScenarioResult) -> ScenarioResult:
     """The verdict on the instrument: a planted defect has to turn the scenario's verdict to regression."""
+    made = replace(inner, name=f"defect-{planted.name}", title=f"Planted: {planted.title}")
+    if inner.verdict is Verdict.NOT_RUN:
+        return made
     seen = [check for check in inner.checks if check.verdict is Verdict.REGRESSION]
     if planted.edits and any(side.outcome == "refused" for side in inner.sides):
         # An edit that does not even run plants nothing: figures have to see it.
         seen = []
     what = "; ".join(f"{check.name}: {check.found}" for check in seen) or f"{inner.verdict.value}: {inner.reason}"
-    if inner.verdict is Verdict.NOT_RUN:
-        checks = inner.checks
-    else:
-        checks = (holds("the defect is seen", bool(seen), what, "a regression"),)
-    return replace(inner, name=f"defect-{planted.name}", title=f"Planted: {planted.title}", checks=checks, reason=what)
+    return replace(made, checks=(holds("the defect is seen", bool(seen), what, "a regression"),), reason=what)
 
 
 def identity(
