@@ -40,6 +40,12 @@ class Compiled(NamedTuple):
     config: Any
 
 
+def kernel(m: int, n: int, k: int, gpu: Any, quantized: bool) -> Any:
+    """Return what is chosen, as far as the compiler sees it."""
+    chosen = config.matmul_config(m, n, k, gpu, True, quantized)
+    return chosen._replace(split_k=min(chosen.split_k, 2))
+
+
 def all_compiled() -> list[Compiled]:
     """Return every kernel that the tables can ask for, on every GPU."""
     found = {}
@@ -47,8 +53,7 @@ def all_compiled() -> list[Compiled]:
         for k, n in LAYERS:
             for m in ROWS:
                 for quantized in (False, True):
-                    chosen = config.matmul_config(m, n, k, config.Gpu(capability, sms), True, quantized)
-                    found[Compiled(capability, chosen._replace(split_k=min(chosen.split_k, 2)))] = None
+                    found[Compiled(capability, kernel(m, n, k, config.Gpu(capability, sms), quantized))] = None
     return list(found)
 
 
@@ -328,19 +333,14 @@ def not_warm() -> list[dict[str, Any]]:
     ways = itertools.product(GPUS, LAYERS, ("auto", "triton"), (False, True))
     for (capability, sms), (k, n), choice, quantized in ways:
         gpu = config.Gpu(capability, sms)
+        kernels = [
+            "CUTLASS" if choice == "auto" and config.use_cutlass(m, n, k, gpu) else kernel(m, n, k, gpu, quantized)
+            for m in range(1, 16385)
+        ]
         numbers = config.kernel_rows(n, k, gpu, choice, quantized)
-
-        def needed(m: int, way: tuple[Any, ...] = (n, k, gpu, choice, quantized)) -> Any:
-            n, k, gpu, choice, quantized = way
-            if choice == "auto" and config.use_cutlass(m, n, k, gpu):
-                return "CUTLASS"
-            chosen = config.matmul_config(m, n, k, gpu, True, quantized)
-            return chosen._replace(split_k=min(chosen.split_k, 2))
-
-        warm = {needed(m) for m in numbers}
-        cold = next((m for m in range(1, 16385) if needed(m) not in warm), None)
-        if cold is not None or len(warm) < len(numbers):
-            found.append({"capability": capability, "layer": [k, n], "m": cold, "numbers": numbers})
+        warm = {kernels[m - 1] for m in numbers}
+        if warm != set(kernels) or len(warm) < len(numbers):
+            found.append({"capability": capability, "layer": [k, n], "choice": choice, "numbers": numbers})
     return found
 
 
