@@ -11,6 +11,7 @@ from typing import Any
 import numpy
 import pytest
 
+from patchset.progress import Quiet
 from regression.figures.verdict import Check, Verdict
 from regression.model.scenario import Distance, Scenario, Side
 from regression.stages.contract import export_contract
@@ -19,6 +20,8 @@ from regression.stages.kit import Kit
 from regression.stages.quantize import Quantized
 from regression.stages.serve import Served
 from tests.checkpoint.made import Made, Tensor, bf16, checkpoint, f32
+
+from .told import Told
 
 INF = float("inf")
 SCENARIO = Scenario(
@@ -33,7 +36,7 @@ def export(folder: Path, change: Callable[[Made], object] = lambda made: None, *
     """Write a checkpoint, changed, and return the checks of it by name."""
     made = checkpoint()
     change(made)
-    _, checks = export_contract(made.write(folder), replace(SCENARIO, kv="fp8", **scenario))
+    _, checks = export_contract(made.write(folder), replace(SCENARIO, kv="fp8", **scenario), Quiet())
     return {check.name.removeprefix("export: "): check for check in checks}
 
 
@@ -90,7 +93,7 @@ def test_an_export_that_is_to_be_refused(tmp_path: Path) -> None:
 
 def test_a_folder_without_a_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    contract, (check,) = export_contract(tmp_path, SCENARIO)
+    contract, (check,) = export_contract(tmp_path, SCENARIO, Quiet())
     assert (contract, check.verdict) == ({}, Verdict.REGRESSION)
 
 
@@ -130,7 +133,10 @@ def test_distances_tasks_and_noise(tmp_path: Path, kit: Kit) -> None:
     )
     distance = Distance("patched", "unquantized", INF, 1e-12, 1e-2, 1.0, INF)
     scenario = replace(SCENARIO, task_loss=0.0, sides=(side("patched", repeat=True),), distances=(distance,))
-    measured, (task,), checks = judge(scenario, kit, evidence)
+    told = Told()
+    measured, (task,), checks = judge(scenario, kit, evidence, told)
+    (compared,) = told.lines
+    assert (compared.title, compared.unit, compared.updates) == ("compare one", "pairs", [(1, 2), (2, 2)])
     assert [(one.side, one.reference) for one in measured] == [
         ("patched", "patched, again"),
         ("patched", "unquantized"),
@@ -148,7 +154,7 @@ def test_distances_tasks_and_noise(tmp_path: Path, kit: Kit) -> None:
 def test_a_distance_without_figures_is_a_regression(kit: Kit) -> None:
     distance = Distance("patched", "fake-quant", 1e-3, 1e-3, 1e-3, 1.0, INF)
     scenario = replace(SCENARIO, sides=(side("patched"),), distances=(distance,))
-    _, _, (check,) = judge(scenario, kit, Evidence({}, None, None))
+    _, _, (check,) = judge(scenario, kit, Evidence({}, None, None), Quiet())
     assert check.verdict is Verdict.REGRESSION
 
 
@@ -157,7 +163,7 @@ def test_nan_is_a_regression(tmp_path: Path, kit: Kit) -> None:
     two = served(tmp_path / "b", [[1.0, 0.0]], ["x"])
     distance = Distance("patched", "released", 1e9, 1e9, INF, 0.0, INF)
     scenario = replace(SCENARIO, sides=(side("patched"), side("released")), distances=(distance,))
-    _, _, checks = judge(scenario, kit, Evidence({"patched": one, "released": two}, None, None))
+    _, _, checks = judge(scenario, kit, Evidence({"patched": one, "released": two}, None, None), Quiet())
     assert set(verdicts(checks).values()) == {Verdict.REGRESSION}
 
 
@@ -171,7 +177,7 @@ def test_a_loss_is_held_against_that_of_fake_quantization(
     distance = Distance("patched", "unquantized", INF, INF, INF, 0.0, 1.5)
     scenario = replace(SCENARIO, sides=(side("patched"),), distances=(distance,))
     evidence = Evidence({"patched": side_}, Quantized(fake.folder, {}), reference)
-    measured, _, (check,) = judge(scenario, kit, evidence)
+    measured, _, (check,) = judge(scenario, kit, evidence, Quiet())
     assert [one.side for one in measured] == ["patched", "fake-quant"]
     assert check.verdict is verdict
 
@@ -196,6 +202,6 @@ HTTP: dict[str, Any] = {
 )
 def test_what_the_server_says(tmp_path: Path, kit: Kit, change: dict[str, Any], bad: int) -> None:
     scenario = replace(SCENARIO, sides=(side("server", http=True),))
-    _, _, checks = judge(scenario, kit, Evidence({"server": Served(tmp_path, {**HTTP, **change})}, None, None))
+    _, _, checks = judge(scenario, kit, Evidence({"server": Served(tmp_path, {**HTTP, **change})}, None, None), Quiet())
     assert len(checks) == 7
     assert sum(check.verdict is Verdict.REGRESSION for check in checks) == bad

@@ -16,11 +16,13 @@ from patchset.errors import EnvironmentProblem
 from patchset.progress import Quiet
 from regression.effects.machine import Hardware, Python
 from regression.effects.process import environment
-from regression.effects.stages import Stages
+from regression.effects.stages import Stages, digest
 from regression.effects.together import Command, run_together
 from regression.stages import step as module
 from regression.stages.bench import Bench, Unfinished
 from regression.stages.step import Step, do, do_ahead
+
+from .told import Line, Told
 
 # A script as ours are: each job says what becomes of it; `calls` counts the jobs that were begun, with their process.
 SCRIPT = """
@@ -137,16 +139,8 @@ def command(tmp_path: Path, name: str, code: str) -> Command:
     return Command([sys.executable, "-c", code], environment(), tmp_path, tmp_path / f"{name}.txt", 30.0)
 
 
-class Told:
-    def __init__(self) -> None:
-        self.updates: list[tuple[float, int | None]] = []
-
-    def update(self, done: float, total: int | None = None) -> None:
-        self.updates.append((done, total))
-
-
 def test_progress_of_several_processes_adds_up(tmp_path: Path) -> None:
-    told = Told()
+    told = Line()
     code = r"""print('\x1e{"done": 0.5, "total": 1, "unit": "steps"}')"""
     found = list(run_together([command(tmp_path, name, code) for name in "abc"], 2, told))
     assert sorted(one.log.stem for one, _ in found) == ["a", "b", "c"]
@@ -157,7 +151,7 @@ def test_progress_of_several_processes_adds_up(tmp_path: Path) -> None:
 def test_leaving_the_loop_ends_all_of_them(tmp_path: Path) -> None:
     quick = "pass"
     slow = "import os, time; print(os.getpid(), flush=True); time.sleep(100)"
-    started = run_together([command(tmp_path, "slow", slow), command(tmp_path, "quick", quick)], 2, Told())
+    started = run_together([command(tmp_path, "slow", slow), command(tmp_path, "quick", quick)], 2, Line())
     with closing(started):
         first, _ = next(started)
         assert first.log.stem == "quick"
@@ -177,3 +171,17 @@ def until(true: Callable[[], bool]) -> None:
 def test_a_batch_is_told_in_json(place: Place) -> None:
     do_ahead(place.bench, [place.step("a", "serve")], "serve")
     assert json.loads(json.dumps(place.bench.spent))[0]["process"] == "serve as released"
+
+
+def test_large_files_are_read_once_and_that_is_told(place: Place, tmp_path: Path) -> None:
+    model = tmp_path / "kit/model"
+    model.mkdir(parents=True)
+    (model / "weights").write_bytes(b"w" * 1000)
+    (tmp_path / "kit/captions.txt").write_bytes(b"c" * 10)
+    place.bench.reporter = told = Told()
+    whole, part = place.bench.digest(tmp_path / "kit"), place.bench.digest(model)
+    assert (whole, part) == (digest(tmp_path / "kit"), digest(model))
+    read, again = told.lines
+    assert (read.title, read.total, read.unit) == ("read kit", 1010, "bytes")
+    assert read.updates[-1] == (1010, 1010)
+    assert (again.total, again.updates) == (0, [])

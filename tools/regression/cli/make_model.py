@@ -54,7 +54,7 @@ def make_model_command(
     from patchset.errors import LocalChanges
     from regression.effects.machine import hardware, probe
     from regression.effects.process import interrupt_on_termination
-    from regression.effects.stages import Stages, default_folder
+    from regression.effects.stages import Stages, default_folder, digest
     from regression.stages.kit import large
 
     need_libraries()
@@ -72,7 +72,7 @@ def make_model_command(
         shutil.copytree(folder, out)
         folder = out
     if as_json:
-        print_json({"folder": str(folder), "model": str(kit.model), "sha256": kit.digest, "card": kit.card})
+        print_json({"folder": str(folder), "model": str(kit.model), "sha256": digest(*kit.files), "card": kit.card})
         return
     click.echo(str(folder))
     if kit.card is not None:

@@ -25,17 +25,24 @@ def default_folder() -> Path:
     return Path(named) if named else Path(platformdirs.user_cache_dir("patchset")) / "regression"
 
 
-def digest(*paths: Path) -> str:
-    """Return the sha256 of files, and of all files below folders, with their names."""
-    made = hashlib.sha256()
+def named_files(*paths: Path) -> Iterator[tuple[str, Path]]:
+    """Yield files, and all files below folders, each with its name from there on."""
     for path in paths:
         files = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
-        for file in files:
-            if "__pycache__" in file.parts:
-                continue
-            with file.open("rb") as stream:
-                content = hashlib.file_digest(stream, "sha256").hexdigest()
-            made.update(f"{file.relative_to(path.parent)}\0{content}\n".encode())
+        yield from ((str(file.relative_to(path.parent)), file) for file in files if "__pycache__" not in file.parts)
+
+
+def sha256_of(file: Path) -> str:
+    """Return the sha256 of a file."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest(*paths: Path, sha256: Callable[[Path], str] = sha256_of) -> str:
+    """Return the sha256 of files, and of all files below folders, with their names; `sha256` reads one."""
+    made = hashlib.sha256()
+    for name, file in named_files(*paths):
+        made.update(f"{name}\0{sha256(file)}\n".encode())
     return made.hexdigest()
 
 

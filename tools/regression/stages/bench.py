@@ -16,7 +16,7 @@ from patchset.progress import Reporter
 from regression.effects.machine import Hardware, Python
 from regression.effects.overlay import Overlay, build
 from regression.effects.process import Ended, environment
-from regression.effects.stages import Stages, digest
+from regression.effects.stages import Stages, digest, named_files, sha256_of
 from regression.model.scenario import Edit
 
 INSIDE = Path(__file__).parents[1] / "inside"
@@ -63,13 +63,17 @@ class Bench:
     parallel: int = 1
     spent: list[dict[str, Any]] = field(default_factory=list)
     _overlays: dict[str, Overlay] = field(default_factory=dict)
-    _digests: dict[Path, str] = field(default_factory=dict)
+    _contents: dict[Path, str] = field(default_factory=dict)
 
-    def digest(self, folder: Path) -> str:
-        """Return the sha256 of a finished folder, read once in a session."""
-        if folder not in self._digests:
-            self._digests[folder] = digest(folder)
-        return self._digests[folder]
+    def digest(self, *paths: Path) -> str:
+        """Return the sha256 of files, and of finished folders; each file is read once in a session."""
+        unread = [file for _, file in named_files(*paths) if file not in self._contents]
+        sizes = [file.stat().st_size for file in unread]
+        with self.reporter.task(f"read {paths[0].name}", sum(sizes), "bytes") as task:
+            for number, file in enumerate(unread, 1):
+                self._contents[file] = sha256_of(file)
+                task.update(sum(sizes[:number]))
+        return digest(*paths, sha256=self._contents.__getitem__)
 
     def overlay(self, package: str, python: Python, variant: Variant) -> Overlay | None:
         """Return the changed package, made once in a session; None where it is as released.

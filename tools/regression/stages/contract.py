@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from patchset.errors import UsageError
-from patchset.progress import Quiet
+from patchset.progress import Reporter
 from regression.checkpoint.cache import is_vision
 from regression.checkpoint.check import check
 from regression.checkpoint.finding import several
@@ -19,13 +19,13 @@ ALGORITHMS = {"int8_sq": "W8A8_SQ_PER_CHANNEL", "int8_wo": "W8A16", "int8_mixed"
 LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
-def export_contract(folder: Path, scenario: Scenario) -> tuple[dict[str, Any], list[Check]]:
+def export_contract(folder: Path, scenario: Scenario, reporter: Reporter) -> tuple[dict[str, Any], list[Check]]:
     """Return what the checkpoint says of itself, and the checks of it.
 
     Where the scenario wants the export refused, the one check is that it is, and by the right words.
     """
     try:
-        verdict = check(folder, Quiet())
+        verdict = check(folder, reporter)
     except UsageError as error:
         return {}, [holds("export: a checkpoint", False, error.message, "one that ModelOpt exported")]
     checkpoint, _ = load(folder)

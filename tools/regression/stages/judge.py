@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy
 
+from patchset.progress import Reporter
 from regression.figures.fidelity import Array, Fidelity, compare, first_divergence
 from regression.figures.score import paired, wilson
 from regression.figures.verdict import Check, at_most, holds, not_worse
@@ -46,32 +47,12 @@ class Evidence:
 
 
 def judge(
-    scenario: Scenario, kit: Kit, evidence: Evidence
+    scenario: Scenario, kit: Kit, evidence: Evidence, reporter: Reporter
 ) -> tuple[tuple[Measured, ...], tuple[Task, ...], list[Check]]:
     """Return all figures of a scenario, and the checks that follow from them."""
     items = json.loads(kit.items.read_text())[: scenario.items or None]
-    checks: list[Check] = []
-    measured, tasks = [], []
-    noise = {}
-    for side in scenario.sides:
-        if f"{side.name}, again" in evidence.served:
-            found = _measure(evidence, side.name, f"{side.name}, again")
-            if found is not None:
-                noise[side.name] = found.kl_max
-                measured.append(found)
-    for wanted in scenario.distances:
-        found = _measure(evidence, wanted.side, wanted.reference)
-        if found is None:
-            missing = f"{wanted.side} or {wanted.reference} gave no figures"
-            checks.append(holds(f"{wanted.side} against {wanted.reference}", False, missing, "figures"))
-            continue
-        measured.append(found)
-        checks += _distance_checks(wanted, found, max(noise.values(), default=0.0))
-        own = _measure(evidence, "fake-quant", wanted.reference) if wanted.fake_quant_times != float("inf") else None
-        if own is not None:
-            measured.append(own)
-            name = f"{wanted.side} against {wanted.reference}: KL mean, in fake quantization's"
-            checks.append(at_most(name, found.kl_mean / max(own.kl_mean, TINY), wanted.fake_quant_times))
+    measured, checks = _distances(scenario, evidence, reporter)
+    tasks = []
     for side in scenario.sides:
         if side.http and side.name in evidence.served:
             checks += _http_checks(side.name, evidence.served[side.name].answer)
@@ -82,10 +63,34 @@ def judge(
     return tuple(measured), tuple(tasks), checks
 
 
-def _measure(evidence: Evidence, side: str, reference: str) -> Measured | None:
+def _distances(scenario: Scenario, evidence: Evidence, reporter: Reporter) -> tuple[list[Measured], list[Check]]:
+    """Return the noise floors and the distances, and the checks of these."""
+    repeated = [side.name for side in scenario.sides if f"{side.name}, again" in evidence.served]
+    relative = [wanted for wanted in scenario.distances if wanted.fake_quant_times != float("inf")]
+    total = len(repeated) + len(scenario.distances) + len(relative)
+    checks: list[Check] = []
+    measured: list[Measured] = []
+    with reporter.task(f"compare {scenario.name}", total, "pairs") as task:
+        for number, name in enumerate(repeated, 1):
+            measured += _measure(evidence, name, f"{name}, again")
+            task.update(number)
+        noise = max((found.kl_max for found in measured), default=0.0)
+        done = len(repeated)
+        for wanted in scenario.distances:
+            found = _measure(evidence, wanted.side, wanted.reference)
+            own = _measure(evidence, "fake-quant", wanted.reference) if found and wanted in relative else []
+            measured += [*found, *own]
+            checks += _distance_checks(wanted, found, own, noise)
+            done += 2 if wanted in relative else 1
+            task.update(done)
+    return measured, checks
+
+
+def _measure(evidence: Evidence, side: str, reference: str) -> list[Measured]:
+    """Return the figures of a side against a reference; none where one of them gave no distributions."""
     one, other = evidence.folder(reference), evidence.folder(side)
     if one is None or other is None:
-        return None
+        return []
     before, after = _logprobs(one), _logprobs(other)
     # The targets of the fixed tokens are what the reference finds most likely: they need no tokenizer here.
     found: Fidelity = compare(before, after, before.argmax(1).tolist())
@@ -97,14 +102,16 @@ def _measure(evidence: Evidence, side: str, reference: str) -> Measured | None:
     if mine is not None and theirs is not None:
         places = [first_divergence(a["tokens"], b["tokens"]) for a, b in zip(theirs, mine, strict=True)]
     where = [place for place in places if place is not None]
-    return Measured(
-        side=side,
-        reference=reference,
-        diverged=len(where) if places else None,
-        n=len(places) or None,
-        first_divergence=min(where, default=None),
-        **figures,
-    )
+    return [
+        Measured(
+            side=side,
+            reference=reference,
+            diverged=len(where) if places else None,
+            n=len(places) or None,
+            first_divergence=min(where, default=None),
+            **figures,
+        )
+    ]
 
 
 def _logprobs(folder: Path) -> Array:
@@ -112,8 +119,12 @@ def _logprobs(folder: Path) -> Array:
     return found
 
 
-def _distance_checks(wanted: Distance, found: Measured, noise: float) -> list[Check]:
+def _distance_checks(wanted: Distance, pair: list[Measured], fake: list[Measured], noise: float) -> list[Check]:
+    """Return the checks of a pair's figures; `fake` are those of fake quantization against the same reference."""
     name = f"{wanted.side} against {wanted.reference}"
+    if not pair:
+        return [holds(name, False, f"{wanted.side} or {wanted.reference} gave no figures", "figures")]
+    (found,) = pair
     checks = [
         at_most(f"{name}: KL mean", found.kl_mean, wanted.kl_mean, noise),
         at_most(f"{name}: KL max", found.kl_max, wanted.kl_max, noise),
@@ -121,7 +132,10 @@ def _distance_checks(wanted: Distance, found: Measured, noise: float) -> list[Ch
         at_most(f"{name}: top-1 differing", 1 - found.top1_agreement, 1 - wanted.top1),
     ]
     limits = (wanted.kl_mean, wanted.kl_max, wanted.perplexity, 1 - wanted.top1)
-    return [check for check, limit in zip(checks, limits, strict=True) if limit not in (float("inf"), 1.0)]
+    limited = [check for check, limit in zip(checks, limits, strict=True) if limit not in (float("inf"), 1.0)]
+    times = [found.kl_mean / max(own.kl_mean, TINY) for own in fake]
+    words = f"{name}: KL mean, in fake quantization's"
+    return limited + [at_most(words, value, wanted.fake_quant_times) for value in times]
 
 
 def _task(side: str, loss: float, items: list[dict[str, Any]], kit: Kit, evidence: Evidence) -> tuple[Task, Check]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +41,10 @@ class Kit:
         layers, size = text.get("num_hidden_layers"), text.get("hidden_size")
         return f"{said.get('model_type')}, {layers} layers of {size}, vocabulary {text.get('vocab_size')}"
 
-    @cached_property
-    def digest(self) -> str:
-        """The sha256 of everything in it."""
-        return digest(self.model.parent if self.card is not None else self.model, self.captions, self.items)
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Everything in it, folders and files."""
+        return self.model.parent if self.card is not None else self.model, self.captions, self.items
 
 
 def trained(

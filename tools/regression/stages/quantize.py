@@ -75,7 +75,7 @@ def quantize_step(bench: Bench, kit: Kit, scenario: Scenario, variant: Variant, 
         inputs={
             **bench.inputs(bench.quantize, changed, "quantize", "foldable"),
             "worker": digest(WORKER),
-            "kit": kit.digest,
+            "kit": bench.digest(*kit.files),
             "job": {key: value for key, value in job.items() if key not in ("model", "out", "captions")},
         },
         job={**job, **places},

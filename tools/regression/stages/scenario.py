@@ -137,7 +137,7 @@ def _run(run: Run) -> ScenarioResult:
         seconds, peak = quantized.answer.get("quantize seconds"), quantized.answer.get("peak bytes")
         made = replace(made, quantize_seconds=seconds, quantize_peak_bytes=peak)
         if quantized.error is None:
-            contract, found = export_contract(quantized.checkpoint, scenario)
+            contract, found = export_contract(quantized.checkpoint, scenario, run.bench.reporter)
             run.checks += found
             made = replace(made, export=contract)
     sides = []
@@ -149,7 +149,7 @@ def _run(run: Run) -> ScenarioResult:
     if reference is not None and any(item.outcome == "served" for item in sides):
         unquantized = serve(run.bench, reference)
     evidence = Evidence(run.served, quantized, unquantized)
-    fidelity, tasks, checks = judge(scenario, run.kit, evidence)
+    fidelity, tasks, checks = judge(scenario, run.kit, evidence, run.bench.reporter)
     run.checks += checks
     reason = "; ".join(f"{item.name}: {item.found}" for item in run.checks if item.verdict is not Verdict.PASS)
     return replace(made, reason=reason, checks=tuple(run.checks), sides=tuple(sides), fidelity=fidelity, tasks=tasks)

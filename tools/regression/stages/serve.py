@@ -67,7 +67,7 @@ def serve_step(
         inputs={
             **bench.inputs(bench.serve, changed, "serve"),
             "checkpoint": bench.digest(checkpoint),
-            "items": kit.digest,
+            "items": bench.digest(*kit.files),
             "job": job,
             "run": run,
         },
@@ -94,7 +94,7 @@ def http_step(bench: Bench, kit: Kit, scenario: Scenario, checkpoint: Path, vari
         inputs={
             **bench.inputs(bench.serve, changed, "serve_http", "ask_http"),
             "checkpoint": bench.digest(checkpoint),
-            "items": kit.digest,
+            "items": bench.digest(*kit.files),
             "job": job,
         },
         job={**job, "model": str(checkpoint), "items": str(kit.items)},

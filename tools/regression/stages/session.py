@@ -142,7 +142,7 @@ def identity(
             for title, series in sorted(used.items())
         },
         "environments": {"quantize": bench.quantize.versions, "serve": bench.serve.versions},
-        "model": {"sha256": kit.digest, "card": kit.card, "shape": kit.shape},
+        "model": {"sha256": bench.digest(*kit.files), "card": kit.card, "shape": kit.shape},
         "hardware": asdict(bench.hardware),
     }
 
