@@ -62,6 +62,7 @@ def test_a_checkpoint_of_ones_own_needs_captions(folder: Path, tmp_path: Path) -
         (("H100 sm_90",), True, "cuda", ("sm_100",), "no GPU of sm_100 or newer"),
         (("RTX 5090 sm_120",), True, "cuda", ("sm_100",), None),
         ((), False, "cpu", ("amx",), "no AMX"),
+        ((), False, "cpu", ("avx512",), "no AVX-512"),
     ],
 )
 def test_what_a_machine_lacks(

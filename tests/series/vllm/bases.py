@@ -52,6 +52,7 @@ BASES = {
                 "modelopt-int8-fused-scale",
                 "int8-compiled-quantization",
                 "int8-one-row",
+                "cpu-int8-without-vnni",
             }
         )
     ),
@@ -72,4 +73,5 @@ PATCHES = (
     "modelopt-int8-fused-scale",
     "int8-compiled-quantization",
     "int8-one-row",
+    "cpu-int8-without-vnni",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,12 +11,20 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from regression.effects.machine import hardware
+
 from .bases import BASES
 from .conftest import Checkpoint, Probed, Serve
 from .loaded import BAD
 
 SERVING = Path(__file__).with_name("serving.py")
+INT8_CPU = Path(__file__).with_name("int8_cpu.py")
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("vllm")]
+
+# vLLM says so itself; it is no concern of the series.
+fp8_cache = pytest.mark.skipif(
+    "avx512f" not in hardware().features, reason="an FP8 KV cache on a CPU wants AVX-512, which this one lacks"
+)
 
 Checkpoints = Mapping[str, Checkpoint]
 Answers = Mapping[str, Mapping[str, Any]]
@@ -24,6 +33,11 @@ MIXED = ("modelopt-int8-smoothquant", "modelopt-int8-weight-only")
 BFLOAT16 = {"dtype": "bfloat16"}
 # vLLM's CPU build has no FP8 quantization of its own; torch's takes its place.
 FP8_ON_CPU = {**BFLOAT16, "compilation_config": {"custom_ops": ["all", "-quant_fp8"]}}
+
+
+def marks(patches: Iterable[str], whole: bool) -> list[pytest.MarkDecorator]:
+    """Return the marks that leave out the releases which a test is not for."""
+    return [pytest.mark.patch(*patches), *([pytest.mark.whole] if whole else [])]
 
 
 class Served(NamedTuple):
@@ -35,11 +49,17 @@ class Served(NamedTuple):
     algo: str | None = None
     patch: str = "modelopt-int8-smoothquant"
     whole: bool = True
+    fp8_cache: bool = False
+
+    @property
+    def marks(self) -> list[pytest.MarkDecorator]:
+        """The marks of its test."""
+        return [*marks([self.patch], self.whole), *([fp8_cache] if self.fp8_cache else [])]
 
 
 SERVED = {
     "qwen2.5-vl": Served("qwen2.5-vl", whole=False),
-    "qwen2.5-vl, kv": Served("qwen2.5-vl, kv", said_by="hf_quant_config.json", whole=False),
+    "qwen2.5-vl, kv": Served("qwen2.5-vl, kv", said_by="hf_quant_config.json", whole=False, fp8_cache=True),
     "qwen3-vl": Served("qwen3-vl"),
     "qwen2": Served("qwen2", said_by="config.json"),
     "llama, asked for": Served("llama", {"quantization": "modelopt"}, "hf_quant_config.json"),
@@ -120,12 +140,7 @@ def published(base: str, serve: Serve, checkpoints: Checkpoints, tmp_path_factor
     return run(serve, "base", jobs)
 
 
-def marks(patches: Iterable[str], whole: bool) -> list[pytest.MarkDecorator]:
-    """Return the marks that leave out the releases which a test is not for."""
-    return [pytest.mark.patch(*patches), *([pytest.mark.whole] if whole else [])]
-
-
-@pytest.mark.parametrize("name", [pytest.param(name, marks=marks([it.patch], it.whole)) for name, it in SERVED.items()])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=it.marks) for name, it in SERVED.items()])
 def test_logits_equal_fake_quantization(patched: Answers, checkpoints: Checkpoints, name: str) -> None:
     answer = patched[name]
     assert "error" not in answer, answer["error"]
@@ -151,6 +166,7 @@ def test_weight_only_layers_are_dequantized(patched: Answers) -> None:
     assert set(patched["qwen3, weights"]["kernels"].values()) == {"CPUDequantW8A16LinearKernel"}
 
 
+@fp8_cache
 def test_scales_of_the_kv_cache_reach_attention(patched: Answers, checkpoints: Checkpoints) -> None:
     assert all(scales == [1.0, 1.0] for scales in patched["qwen2.5-vl"]["kv_scales"].values())
     scales = patched["qwen2.5-vl, kv"]["kv_scales"]
@@ -167,6 +183,7 @@ def test_the_published_wheel_refuses_it(published: Answers) -> None:
     assert "ModelOpt currently only supports" in published["weights"]["error"]
 
 
+@fp8_cache
 def test_fp8_is_served(patched: Answers, checkpoints: Checkpoints) -> None:
     assert "error" not in patched["fp8"], patched["fp8"]["error"]
     for kind, reference in checkpoints["qwen2.5-vl, fp8"].reference.items():
@@ -175,6 +192,7 @@ def test_fp8_is_served(patched: Answers, checkpoints: Checkpoints) -> None:
         assert patched["fp8"][kind]["tokens"][0] == reference["tokens"][0]
 
 
+@fp8_cache
 @pytest.mark.whole
 def test_fp8_is_served_as_before(patched: Answers, published: Answers) -> None:
     assert "error" not in published["fp8"], published["fp8"]["error"]
@@ -224,6 +242,20 @@ def test_amx_uses_the_static_scale(said: Probed) -> None:
     parts = said("patched")["parts"]
     assert parts["static on AMX"] == "_apply_weights_onednn"
     assert parts["dynamic on AMX"] == "_apply_weights_sgl"
+
+
+@pytest.mark.patch("cpu-int8-without-vnni")
+def test_products_are_exact_without_vnni(serve: Serve) -> None:
+    # Newer CPUs have VNNI: oneDNN is told to do without.
+    said = {which: serve(which, INT8_CPU, env={"ONEDNN_MAX_CPU_ISA": "AVX2"}) for which in ("base", "patched")}
+    for one in said.values():
+        assert one.returncode == 0, one.output[-4000:]
+    allowed = {"torch.float32": 1e-6, "torch.bfloat16": 2**-8}
+    assert {case["dtype"] for case in said["patched"].value} == set(allowed)
+    for case in said["patched"].value:
+        assert case["off"] < allowed[case["dtype"]], case
+    if platform.machine() == "x86_64":
+        assert max(case["off"] for case in said["base"].value) > 0.1
 
 
 @pytest.mark.patch("modelopt-int8-smoothquant")

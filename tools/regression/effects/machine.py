@@ -86,6 +86,8 @@ class Hardware:
                 return "no GPU of sm_100 or newer"
             if need == "amx" and "amx_int8" not in self.features:
                 return "this CPU has no AMX"
+            if need == "avx512" and "avx512f" not in self.features:
+                return "this CPU has no AVX-512"
         return None
 
 
