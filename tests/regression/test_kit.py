@@ -63,6 +63,7 @@ def test_a_checkpoint_of_ones_own_needs_captions(folder: Path, tmp_path: Path) -
         (("RTX 5090 sm_120",), True, "cuda", ("sm_100",), None),
         ((), False, "cpu", ("amx",), "no AMX"),
         ((), False, "cpu", ("avx512",), "no AVX-512"),
+        ((), False, "cpu", ("vnni",), "no VNNI"),
     ],
 )
 def test_what_a_machine_lacks(

@@ -88,6 +88,8 @@ class Hardware:
                 return "this CPU has no AMX"
             if need == "avx512" and "avx512f" not in self.features:
                 return "this CPU has no AVX-512"
+            if need == "vnni" and not {"avx512_vnni", "avx_vnni"} & set(self.features):
+                return "this CPU has no VNNI, and the release's int8 products clip"
         return None
 
 
@@ -95,7 +97,7 @@ def hardware() -> Hardware:
     """Return what this machine is."""
     info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
     fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in info.splitlines())}
-    wanted = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
+    wanted = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
     features = tuple(name for name in wanted if name in fields.get("flags", "").split())
     gpus, driver = _gpus()
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

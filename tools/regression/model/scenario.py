@@ -12,7 +12,7 @@ FORMATS = ("none", "int8_sq", "int8_wo", "int8_mixed", "fp8")
 KV = ("auto", "fp8")
 DTYPES = ("float32", "bfloat16", "float16")
 DEVICES = ("cpu", "cuda")
-NEEDS = ("amx", "avx512", "sm_100")
+NEEDS = ("amx", "avx512", "sm_100", "vnni")
 OUTCOMES = ("served", "refused")
 
 
