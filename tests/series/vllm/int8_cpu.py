@@ -18,7 +18,8 @@ import torch
 from vllm.model_executor.kernels.linear.scaled_mm.cpu import CPUInt8ScaledMMLinearKernel
 from vllm.model_executor.kernels.linear.scaled_mm.ScaledMMLinearKernel import Int8ScaledMMLinearLayerConfig
 
-K, N = 320, 192
+# AMX takes multiples of 32 alone; these are for oneDNN on every CPU.
+K, N = 330, 192
 NAMES = ("weight", "weight_scale", "input_scale", "input_zero_point", "azp_adj")
 
 
