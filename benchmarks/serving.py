@@ -2,6 +2,7 @@
 
     python benchmarks/serving.py                                   bf16, INT8 + FP8 KV, FP8 + FP8 KV, CUDA graphs
     python benchmarks/serving.py --together                        all engines up at once, measured in turns
+    python benchmarks/serving.py --together --no-exact --speeds single,ttft     just these figures
     python benchmarks/serving.py --formats int8-kv --modes eager,graphs
     python benchmarks/serving.py --paths stock=,ours=/path/of/patched     several vLLMs, side by side
     python benchmarks/serving.py --tiny --device cpu               a dry run without a GPU

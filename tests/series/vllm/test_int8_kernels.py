@@ -129,6 +129,13 @@ def test_no_request_waits_for_a_compiler(run: Run) -> None:
     assert run("warm-up") == []
 
 
+@pytest.mark.patch("int8-fused-linear", "int8-compiled-quantization")
+def test_every_kernel_of_a_layer_is_run_when_it_is_loaded(said: Probed) -> None:
+    warm = said("patched")["scale"]["warm"]
+    assert warm["rows"] == [[rows, "torch.int8"] for rows in warm["needed"]]
+    assert {1, 2} <= set(warm["needed"])
+
+
 @pytest.mark.patch("int8-fused-linear")
 def test_what_they_compile_to(run: Run) -> None:
     answers = run("compile")

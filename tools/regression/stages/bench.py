@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +69,11 @@ class Bench:
     def digest(self, *paths: Path) -> str:
         """Return the sha256 of files, and of finished folders; each file is read once in a session."""
         unread = [file for _, file in named_files(*paths) if file not in self._contents]
-        sizes = [file.stat().st_size for file in unread]
-        with self.reporter.task(f"read {paths[0].name}", sum(sizes), "bytes") as task:
-            for number, file in enumerate(unread, 1):
+        read = list(accumulate(file.stat().st_size for file in unread))
+        with self.reporter.task(f"read {paths[0].name}", read[-1] if read else 0, "bytes") as task:
+            for file, done in zip(unread, read, strict=True):
                 self._contents[file] = sha256_of(file)
-                task.update(sum(sizes[:number]))
+                task.update(done)
         return digest(*paths, sha256=self._contents.__getitem__)
 
     def overlay(self, package: str, python: Python, variant: Variant) -> Overlay | None:

@@ -83,6 +83,19 @@ def in_torch() -> dict[str, float]:
     return {"off": off, "from tie": from_tie}
 
 
+def warmed(kernel: Any) -> dict[str, Any]:
+    """Say with which numbers of rows a layer is multiplied once it is loaded, and which need all of its kernels."""
+    layer, gpu, rows = Layer(), fused.Gpu(90, 132), []
+    layer.weight = torch.nn.Parameter(torch.ones(2048, 2560, dtype=torch.int8), requires_grad=False)
+    with (
+        mock.patch.object(fused, "_gpu", return_value=gpu),
+        mock.patch.object(kernel, "multiply", lambda _, x, *__: rows.append([len(x), str(x.dtype)])),
+    ):
+        kernel.warm_up(layer, layer.weight.shape, torch.half)
+    needed = fused.kernel_rows(2560, 2048, gpu, kernel.choice, kernel.compiled)
+    return {"rows": rows, "needed": needed}
+
+
 def probe(_: None) -> dict[str, Any]:
     def meta(*shape: int, dtype: Any = torch.half) -> Any:
         return torch.empty(*shape, dtype=dtype, device="meta")
@@ -95,7 +108,7 @@ def probe(_: None) -> dict[str, Any]:
         is_static_input_scheme=True, is_channelwise=True, input_symmetric=True
     )
     kernel.layer_param_names = ["weight", "weight_scale", "input_scale", "input_zero_point", "azp_adj"]
-    kernel.choice = "triton"
+    kernel.choice, kernel.compiled = "triton", True
     ours, others, operator = Layer(), Layer(), Operator()
     kernel.process_weights_after_loading(ours)
     operator.counts = ours.int8_split_counts
@@ -118,5 +131,6 @@ def probe(_: None) -> dict[str, Any]:
         "plain": plain.tolist(),
         "fake": [list(fake.shape), str(fake.dtype)],
         "buffers": sorted(ours.state_dict()),
+        "warm": warmed(kernel),
         **in_torch(),
     }
