@@ -66,6 +66,15 @@ def test_what_is_placed_by_context_is_what_git_apply_makes(
             assert Path(folder, "f").read_bytes() == ours
 
 
+def test_what_ended_its_file_is_refused_where_the_file_goes_on() -> None:
+    """git takes such a hunk to the end, nine lines on; its own line is not the place either."""
+    old, new = [b"b\n"] + [b"a\n"] * 8, [b"a\n"] * 7
+    with pytest.raises(Misplaced, match="it ended the file") as caught:
+        place(b"".join(old + old), hunks_of(old, new), exact=False)
+    assert caught.value.hunk.number == 2
+    assert place(b"".join(old), hunks_of(old, new), exact=False).data == b"".join(new)
+
+
 CLASSES = b"""\
 class A:
     def f(self):

@@ -44,7 +44,8 @@ def place(data: bytes, hunks: Sequence[Hunk], *, exact: bool) -> Placed:
     """Apply `hunks` in order; with `exact` each only at the line that it names.
 
     Raises:
-        Misplaced: a hunk's old lines are not there, or stand in several places and not in its own.
+        Misplaced: a hunk's old lines are not there, or stand in several places and not in its own, or ended the
+            file that the patch was made for and do not end this one.
     """
     lines = split_lines(data)
     out: list[bytes] = []
@@ -56,6 +57,11 @@ def place(data: bytes, hunks: Sequence[Hunk], *, exact: bool) -> Placed:
         # A hunk without old lines names the line after which it inserts; any other its first line.
         named = hunk.old_start if not old else hunk.old_start - 1
         at = _find(lines, old, named + (0 if exact else drift), done, hunk, exact)
+        # git, too, takes a hunk without context behind it for one that ends its file.
+        if not exact and old and hunk.lines[-1][0] != " " and at + len(old) < len(lines):
+            raise Misplaced(
+                hunk, f"it ended the file that it was made for, which goes on here after line {at + len(old)}"
+            )
         drift = at - named
         offsets.append(drift)
         out += lines[done:at]
