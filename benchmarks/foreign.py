@@ -23,13 +23,13 @@ from pathlib import Path
 
 from patchset.engine.message import author_and_message
 from patchset.engine.rebase import Replayed, Step, replay
-from patchset.errors import PatchsetError
 from patchset.model.component import Base, Component
 from patchset.model.series import Series, load
 from patchset.store import merge as merging
 from patchset.store.git import Git
 from patchset.store.objects import NewCommit, write_commits
 from patchset.workflow.compute import results
+from toolkit.errors import PatchsetError
 
 WHO = ("-c", "user.name=trial", "-c", "user.email=trial@localhost", "-c", "advice.skippedCherryPicks=false")
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 OVERLAY = """
 import sys
 from pathlib import Path
-from patchset.progress import Quiet
+from toolkit.progress import Quiet
 from patchset.store.objects import new_file
 from patchset.wheels.overlay import Change, Graft, overlay
 from patchset.wheels.rawzip import Archive
@@ -37,8 +37,8 @@ def main() -> None:
     parser.add_argument("--wheel-rounds", type=int, default=1, help="`wheel unpack` and `pack` take half a minute")
     arguments = parser.parse_args()
     from patchset.model.project import load
-    from patchset.progress import Quiet
     from patchset.sources.archive import download
+    from toolkit.progress import Quiet
 
     component = load(ROOT).component("vllm")
     base = component.base("v0.30.0")

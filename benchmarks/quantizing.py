@@ -1,4 +1,4 @@
-"""Quantize a random Qwen2.5-VL of 3B's size with `regression quantize`: time by step, peak memory, and is it right.
+"""Quantize a random Qwen2.5-VL of 3B's size with `checkpoint quantize`: time by step, peak memory, and is it right.
 
     python benchmarks/quantizing.py                       INT8 + FP8 KV, FP8 + FP8 KV; 4096 captions of COCO's length
     python benchmarks/quantizing.py --words 150           captions that fill the 512 tokens
@@ -106,7 +106,7 @@ def show(results: dict[str, Any]) -> None:
 def main() -> None:
     """Build, quantize, report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--formats", default="int8_sq,fp8", help="as for `regression quantize`  [%(default)s]")
+    parser.add_argument("--formats", default="int8_sq,fp8", help="as for `checkpoint quantize`  [%(default)s]")
     parser.add_argument("--size", type=int, default=4096, help="captions  [%(default)s]")
     parser.add_argument("--words", type=int, default=10, help="about how many a caption has  [%(default)s]")
     parser.add_argument("--batch", type=int, default=16, help="captions at a time  [%(default)s]")

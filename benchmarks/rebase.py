@@ -149,11 +149,11 @@ from functools import partial
 from pathlib import Path
 from patchset.engine.rebase import replay
 from patchset.model.project import load
-from patchset.progress import Quiet
+from toolkit.progress import Quiet
 from patchset.sources.acquire import present
 from patchset.store.merge import merge, scratch
 from patchset.workflow.apply import read_series
-from patchset.workflow.rebase import start
+from patchset.rebasing.rebase import start
 from patchset.workflow.steps import stack_of, unproved
 from patchset.worktree.location import locate
 
@@ -234,7 +234,7 @@ def matrix(project: Project, rounds: int) -> None:
     cache = project.store / "patchset/matrix"
     code = (
         "import resource, sys\nfrom pathlib import Path\nfrom patchset.model.project import load, pinned\n"
-        "from patchset.workflow.matrix import Choice, matrix\nfrom patchset.progress import Quiet\n"
+        "from patchset.rebasing.matrix import Choice, matrix\nfrom toolkit.progress import Quiet\n"
         "component = load(Path(sys.argv[1])).component('vllm')\n"
         f"base, choice = component.base('{project.old}'), Choice(known=True)\n"
         "found = matrix(load(Path(sys.argv[1])), component, base, choice, 'archive', Quiet())\n"

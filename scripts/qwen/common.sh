@@ -19,7 +19,7 @@ COCO 2017; checks what was exported. The checkpoint appears when it is complete.
   --kv-cache FORMAT    fp8 or none  [fp8]
   --python PYTHON      the Python that has the patched ModelOpt  [python3]
   --hf-ptq FILE        hf_ptq.py of the patched tree  [from extern/Model-Optimizer]
-  --regression COMMAND the command that checks the checkpoint  [regression]
+  --checkpoint COMMAND the command that checks the checkpoint  [checkpoint]
   --unpatched          go on with a ModelOpt that is not of this project's series
   --help               this text
 
@@ -30,7 +30,7 @@ Before:  patchset apply modelopt && patchset build modelopt
 
 Example: $(basename "$0") --model ./Qwen2.5-VL-3B-Instruct --output ./out --captions captions.txt
 
-A machine that has only the wheel: regression quantize --help
+A machine that has only the wheel: checkpoint quantize --help
 EOF
 }
 
@@ -54,7 +54,7 @@ find_script() {
         fi
     done
     fail "extern/Model-Optimizer has no examples/hf_ptq/hf_ptq.py" \
-        "patchset apply modelopt --source submodule, name one with --hf-ptq, or use regression quantize" 7
+        "patchset apply modelopt --source submodule, name one with --hf-ptq, or use checkpoint quantize" 7
 }
 
 # The installed ModelOpt is the one that the series made, by its version.
@@ -80,7 +80,7 @@ check_script() {
 
 quantize() {
     ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-    PYTHON=python3 SCRIPT='' UNPATCHED='' REGRESSION=regression
+    PYTHON=python3 SCRIPT='' UNPATCHED='' CHECK=(checkpoint check)
     local model=Qwen/Qwen2.5-VL-3B-Instruct output="./Qwen2.5-VL-3B-Instruct-$SUFFIX"
     local captions=${COCO2017_CAPTIONS_LOCAL_PATH:-datasets/vlm-quantize-calib/coco2017_captions.txt}
     local size=4096 length=512 batch=0 cache=fp8
@@ -95,7 +95,9 @@ quantize() {
             --kv-cache) need_value "$@"; cache=$2; shift ;;
             --python) need_value "$@"; PYTHON=$2; shift ;;
             --hf-ptq) need_value "$@"; SCRIPT=$2; shift ;;
-            --regression) need_value "$@"; REGRESSION=$2; shift ;;
+            --checkpoint) need_value "$@"; CHECK=("$2" check); shift ;;
+            # The name that the option had when the check was a command of `regression`.
+            --regression) need_value "$@"; CHECK=("$2" check-checkpoint); shift ;;
             --unpatched) UNPATCHED=yes ;;
             -h | --help) usage; exit 0 ;;
             --) shift; break ;;
@@ -110,8 +112,8 @@ quantize() {
     [ -r "$captions" ] && [ -f "$captions" ] || fail "$captions is not a file that can be read" \
         "name a text file with one caption a line with --captions, or set COCO2017_CAPTIONS_LOCAL_PATH" 2
     [ ! -e "$output" ] || fail "$output is there already" "name another folder with --output, or remove it" 2
-    command -v "$REGRESSION" >/dev/null || fail "there is no command $REGRESSION" \
-        "install this project (python3 -m pip install -e $ROOT), or name its command with --regression" 9
+    command -v "${CHECK[0]}" >/dev/null || fail "there is no command ${CHECK[0]}" \
+        "install this project (python3 -m pip install -e $ROOT), or name its command with --checkpoint" 9
     check_modelopt
     [ -n "$SCRIPT" ] || SCRIPT=$(find_script)
     check_script
@@ -126,5 +128,5 @@ quantize() {
         --dataset coco2017_captions_local --calib_size "$size" --calib_seq "$length" --batch_size "$batch" "$@" ||
         fail "hf_ptq.py failed" "what it said stands above; nothing was written" 11
     mv "$PARTIAL" "$output"
-    "$REGRESSION" check-checkpoint "$output"
+    "${CHECK[@]}" "$output"
 }

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from patchset.errors import UsageError
-from patchset.progress import Quiet
-from regression.checkpoint.check import check
-from regression.checkpoint.finding import Breach, Verdict
+from checkpoint.checks.check import check
+from checkpoint.checks.finding import Breach, Verdict
+from toolkit.errors import UsageError
+from toolkit.progress import Quiet
 
 from .made import GROUPS, K, Made, N, Tensor, bf16, checkpoint, f32
 

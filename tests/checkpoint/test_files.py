@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from patchset.progress import Quiet
-from regression.checkpoint import values
-from regression.checkpoint.check import check
-from regression.checkpoint.finding import Breach
-from regression.checkpoint.header import BadFile, read_header
-from regression.cli.main import main
+from checkpoint.checks.check import check
+from checkpoint.checks.finding import Breach
+from checkpoint.cli.main import main
+from checkpoint.reading import values
+from checkpoint.reading.header import BadFile, read_header
+from regression.cli.main import main as regression
+from toolkit.progress import Quiet
 
 from .made import Made, checkpoint, f32, safetensors
 
@@ -127,9 +128,9 @@ def spoilt() -> Made:
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good, bad = checkpoint().write(tmp_path / "good"), spoilt().write(tmp_path / "bad")
-    assert main(["check-checkpoint", str(good)]) == 0
+    assert main(["check", str(good)]) == 0
     assert "good (W8A8_SQ_PER_CHANNEL, FP8 KV cache)" in capsys.readouterr().out
-    assert main(["check-checkpoint", str(good), str(bad)]) == 12
+    assert main(["check", str(good), str(bad)]) == 12
     said = capsys.readouterr().out
     assert "14 breaches" in said
     assert "and 9 more" in said
@@ -137,13 +138,23 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check-checkpoint", "--json", str(spoilt().write(tmp_path))]) == 12
+    assert main(["check", "--json", str(spoilt().write(tmp_path))]) == 12
     (found,) = json.loads(capsys.readouterr().out)
     assert (found["good"], found["algo"], len(found["breaches"])) == (False, "W8A8_SQ_PER_CHANNEL", 14)
     assert found["breaches"][0]["rule"] == "missing"
 
 
 def test_bad_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check-checkpoint"]) == 2
-    assert main(["check-checkpoint", str(tmp_path / "nowhere")]) == 2
+    assert main(["check"]) == 2
+    assert main(["check", str(tmp_path / "nowhere")]) == 2
     assert "is not a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("check-checkpoint", "check"), ("quantize", "quantize"), ("convert", "convert")]
+)
+def test_the_names_that_the_commands_had(old: str, new: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert regression([old, "--help"]) == 0
+    shown = capsys.readouterr()
+    assert f"`regression {old}` is now `checkpoint {new}`" in shown.err
+    assert f"checkpoint {new}" in shown.out.partition("Examples")[2]

@@ -1,4 +1,4 @@
-"""`regression quantize` around ModelOpt: what it refuses, what it shows, and that nothing is left half done."""
+"""`checkpoint quantize` around ModelOpt: what it refuses, what it shows, and that nothing is left half done."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from patchset.errors import BuildFailed, EnvironmentProblem, UsageError
-from patchset.progress import Task
+from checkpoint.quantize import run
+from checkpoint.quantize.job import Job
 from regression.cli.main import main
-from regression.quantize import run
-from regression.quantize.job import Job
+from toolkit.errors import BuildFailed, EnvironmentProblem, UsageError
+from toolkit.progress import Task
 
 PYTHON = Path(sys.executable)
 WORKS = """

@@ -25,12 +25,12 @@ CHECK = '#!/usr/bin/env bash\necho "checked $*"\nexit "${VERDICT:-0}"\n'
 @pytest.fixture
 def tools(tmp_path: Path) -> list[str]:
     """Options that name the tools."""
-    for name, text in {"python": PYTHON, "regression": CHECK}.items():
+    for name, text in {"python": PYTHON, "checkpoint": CHECK}.items():
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
     (tmp_path / "hf_ptq.py").write_text("--unified_hf_export")
     (tmp_path / "captions.txt").write_text("a dog\n")
-    names = {"python": "python", "regression": "regression", "hf-ptq": "hf_ptq.py", "captions": "captions.txt"}
+    names = {"python": "python", "checkpoint": "checkpoint", "hf-ptq": "hf_ptq.py", "captions": "captions.txt"}
     return [word for option, name in names.items() for word in (f"--{option}", str(tmp_path / name))]
 
 
@@ -50,8 +50,14 @@ def test_what_hf_ptq_is_asked(tmp_path: Path, tools: list[str], script: Path, fo
     )
     assert expected in done.stdout
     assert (out / "config.json").exists()
-    assert f"checked check-checkpoint {out}" in done.stdout
+    assert f"checked check {out}" in done.stdout
     assert not list(tmp_path.glob(".*partial"))
+
+
+def test_the_option_that_checked_before(tmp_path: Path, tools: list[str]) -> None:
+    out = tmp_path / "out"
+    done = run(W8A8, *tools, "--regression", str(tmp_path / "checkpoint"), "--output", str(out))
+    assert f"checked check-checkpoint {out}" in done.stdout
 
 
 def test_the_verdict_is_the_exit_code(tmp_path: Path, tools: list[str]) -> None:

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from patchset.errors import PatchsetError
 from patchset.model.project import load
 from patchset.sources import submodule
 from patchset.sources.acquire import present
 from patchset.worktree.location import locate
+from toolkit.errors import PatchsetError
 
 from ..tools import TOOLS, tree_after
 

@@ -155,9 +155,9 @@ def test_a_release_that_cannot_be_had_is_named(project: tuple[Path, Index], run:
     assert "2.0 was not looked at" in result.out
 
 
-def test_blame_fetches_what_it_asks_for(project: tuple[Path, Index], run: Run) -> None:
+def test_bisect_fetches_what_it_asks_for(project: tuple[Path, Index], run: Run) -> None:
     root, _ = project
-    found = call(run, root, "blame", "code")
+    found = call(run, root, "bisect", "code")
     assert (found["state"], found["after"], found["release"]) == ("conflict", "1.1", "2.0")
     assert found["commit"] is None
 

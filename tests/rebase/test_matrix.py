@@ -1,4 +1,4 @@
-"""matrix and blame: every patch against every release, and who broke it."""
+"""matrix and bisect: every patch against every release, and who broke it."""
 
 from __future__ import annotations
 
@@ -147,34 +147,40 @@ def test_the_page_is_complete_in_itself(releases: History, run: Run, tmp_path: P
     assert file.read_bytes() == before
 
 
-def blame(history: History, run: Run, *args: object) -> dict[str, Any]:
-    result = run("--root", history.path, "blame", *args, "--known", "--json")
+def bisect(history: History, run: Run, *args: object) -> dict[str, Any]:
+    result = run("--root", history.path, "bisect", *args, "--known", "--json")
     assert result.code == 0, result.err
     found: dict[str, Any] = json.loads(result.out)
     return found
 
 
-def test_blame_finds_release_and_commit(releases: History, run: Run) -> None:
-    found = blame(releases, run, "second")
+def test_bisect_answers_to_its_old_name(releases: History, run: Run) -> None:
+    result = run("--root", releases.path, "blame", "second", "--known", "--json")
+    assert json.loads(result.out) == bisect(releases, run, "second")
+    assert "`patchset blame` is now `patchset bisect`" in result.err
+
+
+def test_bisect_finds_release_and_commit(releases: History, run: Run) -> None:
+    found = bisect(releases, run, "second")
     assert (found["state"], found["after"], found["release"]) == ("conflict", "1.2", "2.0")
     assert found["subject"] == "upstream 2.0.1"
     assert found["conflict"]["files"][0]["hunks"][0]["hunk"] == 1
-    text = run("--root", releases.path, "blame", "second", "--known").out
+    text = run("--root", releases.path, "bisect", "second", "--known").out
     assert "second conflicts with 2.0; it applies to 1.2" in text
     assert "upstream 2.0.1" in text
     assert "+two VII" in text
 
 
-def test_blame_finds_who_has_it(releases: History, run: Run) -> None:
-    found = blame(releases, run, "first")
+def test_bisect_finds_who_has_it(releases: History, run: Run) -> None:
+    found = bisect(releases, run, "first")
     assert (found["state"], found["after"], found["release"]) == ("upstreamed", "1.1", "1.2")
     assert found["subject"] == "upstream 1.2.0"
 
 
-def test_blame_of_what_nobody_broke(releases: History, run: Run) -> None:
-    found = blame(releases, run, "third")
+def test_bisect_of_what_nobody_broke(releases: History, run: Run) -> None:
+    found = bisect(releases, run, "third")
     assert (found["state"], found["release"], found["asked"]) == (None, None, "2.1")
-    assert "third applies up to 2.1" in run("--root", releases.path, "blame", "third", "--known").out
+    assert "third applies up to 2.1" in run("--root", releases.path, "bisect", "third", "--known").out
 
 
 def test_patches_before_it_are_not_what_upstream_did(history: History, run: Run) -> None:
@@ -185,18 +191,18 @@ def test_patches_before_it_are_not_what_upstream_did(history: History, run: Run)
     history.release("1.1", replace("pkg/one.py", "line 1\n", "line one\n"))
     history.release("2.0", replace("pkg/two.py", "two 7\n", "two VII\n"))
     history.ready()
-    found = blame(history, run, "second")
+    found = bisect(history, run, "second")
     assert (found["state"], found["after"], found["release"]) == ("conflict", "1.1", "2.0")
     assert [file["path"] for file in found["conflict"]["files"]] == ["pkg/two.py"]
     told = run("--root", history.path, "rebase", "foo", "2.0").out
     assert "it fits 1.1, and not 2.0" in told
 
 
-def test_blame_of_nothing(releases: History, run: Run) -> None:
-    result = run("--root", releases.path, "blame", "nothing")
+def test_bisect_of_nothing(releases: History, run: Run) -> None:
+    result = run("--root", releases.path, "bisect", "nothing")
     assert result.code == 2
     assert "known patches: first, second, third" in result.err
-    assert run("--root", releases.path, "blame", "first", "--older", "--known").code == 2
+    assert run("--root", releases.path, "bisect", "first", "--older", "--known").code == 2
 
 
 @pytest.fixture
@@ -226,7 +232,7 @@ def test_a_cell_says_what_a_rebase_would_give_by_way_of_releases_in_between(grad
     assert gradual.rebase(run)["outcome"] == "rebased"
 
 
-def test_blame_goes_by_way_of_releases_in_between_as_well(gradual: History, run: Run) -> None:
-    found = blame(gradual, run, "change", "--known")
+def test_bisect_goes_by_way_of_releases_in_between_as_well(gradual: History, run: Run) -> None:
+    found = bisect(gradual, run, "change", "--known")
     assert (found["state"], found["after"], found["release"]) == ("conflict", "2.0", "3.0")
     assert [file["path"] for file in found["conflict"]["files"]] == ["lib/uno.py"]

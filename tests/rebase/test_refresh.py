@@ -364,7 +364,7 @@ def test_refresh_of_what_is_not_applied(history: History, run: Run) -> None:
 def test_a_message_that_the_editor_leaves_as_it_is_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     """It was called empty."""
     from patchset.cli.refresh import _edited
-    from patchset.errors import UsageError
+    from toolkit.errors import UsageError
 
     monkeypatch.setenv("VISUAL", "true")
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)

@@ -1,4 +1,4 @@
-"""`regression convert` on checkpoints of a few numbers: the arithmetic has to come out the same."""
+"""`checkpoint convert` on checkpoints of a few numbers: the arithmetic has to come out the same."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 import numpy
 import pytest
 
+from checkpoint.convert.fold import Shape, fold
+from checkpoint.convert.tensors import Tensor, Values, encode, read_file, write_file
 from regression.cli.main import main
-from regression.convert.fold import Shape, fold
-from regression.convert.tensors import Tensor, Values, encode, read_file, write_file
 
 HIDDEN, HEADS, KV, SIZE, INNER = 8, 4, 2, 2, 6
 SHAPE = Shape(head_size=SIZE, kv_heads=KV)

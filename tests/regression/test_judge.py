@@ -11,7 +11,6 @@ from typing import Any
 import numpy
 import pytest
 
-from patchset.progress import Quiet
 from regression.figures.verdict import Check, Verdict
 from regression.model.scenario import Distance, Scenario, Side
 from regression.stages.contract import export_contract
@@ -20,6 +19,7 @@ from regression.stages.kit import Kit
 from regression.stages.quantize import Quantized
 from regression.stages.serve import Served
 from tests.checkpoint.made import Made, Tensor, bf16, checkpoint, f32
+from toolkit.progress import Quiet
 
 from .told import Told
 

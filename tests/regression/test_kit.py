@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from patchset.errors import EnvironmentProblem, UsageError
 from regression.cli.shared import make_kit
 from regression.effects.machine import Hardware, Python, probe
 from regression.effects.stages import Stages, digest
+from toolkit.errors import EnvironmentProblem, UsageError
 
 NOBODY = Python(Path("nobody"), {}, {})
 

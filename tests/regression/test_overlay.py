@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from patchset.errors import PatchConflict, UsageError
 from patchset.model.project import load
 from patchset.model.series import Series
 from patchset.workflow.apply import read_series
 from regression.effects.overlay import build
 from regression.model.scenario import Edit
 from tests.conftest import BASE, TRAILERS, Root, Upstream, write
+from toolkit.errors import PatchConflict, UsageError
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from patchset.errors import EnvironmentProblem
 from regression.effects.process import Ended, Running, environment, resident
 from regression.effects.stages import Stages, digest
 from regression.stages.bench import Unfinished, last_error, raise_unfinished
+from toolkit.errors import EnvironmentProblem
 
 # It starts a child that ignores SIGTERM, in a process group of its own, and says that child's id.
 PARENT = """

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from patchset.errors import PatchsetError, SeriesError, UsageError
 from patchset.model.project import load
 from patchset.workflow.apply import read_series
 from regression.figures.verdict import Check, Verdict
@@ -14,6 +13,7 @@ from regression.model.folder import read_controls, read_folder
 from regression.model.result import Ran, ScenarioResult
 from regression.model.scenario import Edit, Planted
 from regression.stages.session import judge_defect
+from toolkit.errors import PatchsetError, SeriesError, UsageError
 
 ROOT = Path(__file__).parents[2]
 GOOD = """\

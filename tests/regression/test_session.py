@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from patchset.errors import EnvironmentProblem
-from patchset.progress import Quiet
 from regression.effects.machine import Hardware, Python
 from regression.effects.stages import Stages
 from regression.model.folder import read_folder
@@ -16,6 +14,8 @@ from regression.stages.bench import Bench
 from regression.stages.kit import made
 from regression.stages.session import run_session
 from tests.conftest import Root
+from toolkit.errors import EnvironmentProblem
+from toolkit.progress import Quiet
 
 SCENARIO = """\
 title = "A title"

@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 
-from patchset.errors import EnvironmentProblem
-from patchset.progress import Quiet
 from regression.effects.machine import Hardware, Python
 from regression.effects.process import environment
 from regression.effects.stages import Stages, digest
@@ -21,6 +19,8 @@ from regression.effects.together import Command, run_together
 from regression.stages import step as module
 from regression.stages.bench import Bench, Unfinished
 from regression.stages.step import Step, do, do_ahead
+from toolkit.errors import EnvironmentProblem
+from toolkit.progress import Quiet
 
 from .told import Line, Told
 

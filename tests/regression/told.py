@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from patchset.progress import Quiet, Task
+from toolkit.progress import Quiet, Task
 
 
 class Line(Task):

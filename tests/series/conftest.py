@@ -15,13 +15,13 @@ import pytest
 
 from patchset.model.component import Base, Component
 from patchset.model.project import load
-from patchset.progress import Quiet
 from patchset.sources import archive
 from patchset.sources.acquire import Acquired
 from patchset.store.git import Git
 from patchset.workflow.apply import read_series
 from patchset.workflow.compute import compute
 from patchset.worktree.location import Location
+from toolkit.progress import Quiet
 
 ROOT = Path(__file__).parents[2]
 Which = Literal["base", "patched"]

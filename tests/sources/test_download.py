@@ -25,10 +25,10 @@ from local_index import (
     whole_after_release,
 )
 
-from patchset.errors import EnvironmentProblem, IntegrityError, SourceUnavailable
 from patchset.sources.download import download
 from patchset.sources.pipconfig import PipConfig
 from patchset.sources.registry import RemoteFile
+from toolkit.errors import EnvironmentProblem, IntegrityError, SourceUnavailable
 
 
 def get(index: LocalIndex, target: Path, progress: Recorder, config: PipConfig | None = None) -> Path:

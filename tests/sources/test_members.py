@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from patchset.errors import IntegrityError
 from patchset.sources.members import EXECUTABLE, FILE, SYMLINK, members, newest_mtime
+from toolkit.errors import IntegrityError
 
 
 def sdist(path: Path, *entries: tuple[str, object], **fields: object) -> Path:

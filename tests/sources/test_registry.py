@@ -14,10 +14,10 @@ import pytest
 from conftest import Recorder
 from local_index import FILENAME, JSON, PROJECT, LocalIndex, sha256, status
 
-from patchset.errors import EnvironmentProblem, IntegrityError, SourceUnavailable
 from patchset.sources import cache, pipconfig
 from patchset.sources.pipconfig import PipConfig
 from patchset.sources.registry import Registry, RemoteFile
+from toolkit.errors import EnvironmentProblem, IntegrityError, SourceUnavailable
 
 
 def found(config: PipConfig, progress: Recorder | None = None) -> list[RemoteFile]:

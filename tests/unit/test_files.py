@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from patchset.errors import SeriesError, UsageError
 from patchset.model.project import find_root, load, read
 from patchset.model.series import read_entries
+from toolkit.errors import SeriesError, UsageError
 
 PATCH = "--- a/f\n+++ b/f\n@@ -1 +1 @@\n-a\n+b\n"
 

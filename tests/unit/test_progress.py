@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from patchset.cli import console
+from toolkit import console
 
 
 def test_a_log_tells_the_time_left(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from packaging.specifiers import SpecifierSet
 
-from patchset import errors
+from patchset.authoring.lint import lint
 from patchset.cli.main import COMMANDS
 from patchset.model.project import load
-from patchset.progress import Quiet
 from patchset.sources import archive
-from patchset.workflow.lint import lint
+from toolkit import errors
+from toolkit.progress import Quiet
 
 ROOT = Path(__file__).parents[2]
 

@@ -233,7 +233,7 @@ def test_a_full_output_folder_leaves_nothing(wheel_root: WheelRoot, run: Run) ->
 
 
 def test_a_damaged_zip_is_refused(tmp_path: Path) -> None:
-    from patchset.errors import IntegrityError
+    from toolkit.errors import IntegrityError
 
     file = write_wheel(tmp_path / "pkg-1.0-py3-none-any.whl", PACKAGE)
     whole = file.read_bytes()

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from patchset.errors import EnvironmentProblem
 from patchset.wheels import preflight
+from toolkit.errors import EnvironmentProblem
 
 from ..conftest import Run
 from .conftest import PACKAGE, WheelRoot

@@ -1,3 +1,3 @@
 """A patch-set manager: versioned patch series on pinned upstreams, proved by hash at every step."""
 
-__version__ = "0.1.0"
+from toolkit import __version__ as __version__

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from patchset.progress import Quiet
-from regression.checkpoint.check import check
+from checkpoint.checks.check import check
+from toolkit.progress import Quiet
 
 pytestmark = pytest.mark.slow
 

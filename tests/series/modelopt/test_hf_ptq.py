@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from patchset.model.project import load
-from patchset.progress import Quiet
 from patchset.sources import submodule
 from patchset.sources.acquire import Acquired
 from patchset.store.git import Git
 from regression.cli.main import main
+from toolkit.progress import Quiet
 
 from ..conftest import ROOT, Trees, check_out
 

@@ -1,4 +1,4 @@
-"""`regression quantize` with the patched ModelOpt, as on a machine that has only its wheel."""
+"""`checkpoint quantize` with the patched ModelOpt, as on a machine that has only its wheel."""
 
 from __future__ import annotations
 

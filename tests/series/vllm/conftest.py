@@ -22,8 +22,8 @@ from typing import Any, Protocol, get_args
 import pytest
 
 from patchset.model.component import Wheel
-from patchset.progress import Quiet
 from patchset.sources import archive
+from toolkit.progress import Quiet
 
 from ..conftest import Trees, Which, interpreter
 from .bases import BASES, PATCHES, Base

@@ -32,7 +32,7 @@ def apply_command(context: Context, specs: tuple[str, ...], source: Mode, offlin
     Components are taken at their pinned base where none is named. A second run does nothing. Whatever would
     cost work of yours is refused, and then nothing is changed.
     """
-    from patchset.cli.console import Terminal
+    from toolkit.console import Terminal
 
     project = load(context.find_root())
     reports = [
@@ -59,7 +59,7 @@ def unapply_command(context: Context, specs: tuple[str, ...], as_json: bool) -> 
 
 def _print(reports: list[Report], as_json: bool) -> None:
     if as_json:
-        from patchset.cli.console import print_json
+        from toolkit.console import print_json
 
         print_json([report.as_json() for report in reports])
         return

@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 
 from patchset.cli.main import Context, common
-from patchset.errors import UsageError, VerifyFailed
 from patchset.model.project import load
 from patchset.sources.acquire import Mode
 from patchset.workflow.build import Built, Options, Route, build
 from patchset.workflow.verify import Verified, verify_installed, verify_wheel
+from toolkit.errors import UsageError, VerifyFailed
 
 
 @click.command("build")
@@ -66,7 +66,7 @@ def build_command(
     An overlay is the official wheel, its sha256 checked, in which just the files that the series changes are
     replaced. The version becomes VERSION+patchset.HASH, and the wheel says in itself what it was made of.
     """
-    from patchset.cli.console import Terminal, print_json
+    from toolkit.console import Terminal, print_json
 
     project = load(context.find_root())
     options = Options(
@@ -89,7 +89,7 @@ def build_command(
 
 
 def _print_built(item: Built) -> None:
-    from patchset.cli.console import console, escape
+    from toolkit.console import console, escape
 
     out = console()
     wheel = Path(item.wheel)
@@ -131,7 +131,7 @@ def verify_command(
     RECORD holds for every file; the patched files are the ones that the series makes; all others are those of
     the official wheel. Exit code 12 if a proof fails.
     """
-    from patchset.cli.console import Terminal, print_json
+    from toolkit.console import Terminal, print_json
 
     if not wheels and not installed:
         raise UsageError("nothing to verify", remedy="name wheels, or ask for --installed")
@@ -148,7 +148,7 @@ def verify_command(
 
 
 def _print_verified(item: Verified) -> None:
-    from patchset.cli.console import console, escape
+    from toolkit.console import console, escape
 
     out = console()
     verdict = "[green]verified[/]" if item.good else "[red]not verified[/]"

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from patchset import __version__
-from patchset.cli.lazy import LazyGroup, run
-from patchset.errors import PatchsetError, UsageError
+from toolkit.commands import LazyGroup, run
+from toolkit.errors import PatchsetError, UsageError
 
 if TYPE_CHECKING:
     from patchset.model.component import Base, Component
@@ -31,7 +31,7 @@ COMMANDS = {
     "record": ("series", "Write a series' trees into its base.toml."),
     "rebase": ("rebase", "Make a series for another upstream release."),
     "matrix": ("matrix", "Tell how every patch fares at every known release."),
-    "blame": ("matrix", "Find the upstream release that a patch breaks with."),
+    "bisect": ("matrix", "Find the upstream release that a patch breaks with."),
     "refresh": ("refresh", "Write the commits in extern/ back into the series."),
     "new": ("refresh", "Make a patch of what was changed in extern/."),
     "edit": ("refresh", "Change a patch: fold in what was changed in extern/, or edit its message."),
@@ -42,6 +42,9 @@ COMMANDS = {
     "verify": ("build", "Prove a wheel, or what is installed, against its series."),
     "completion": ("completion", "Print the shell's completion script."),
 }
+
+# Names that these commands had: they still answer, and say the new one.
+RENAMED = {"blame": ("patchset.cli.matrix:bisect_command", "patchset bisect")}
 
 
 @dataclass
@@ -70,6 +73,7 @@ Exit codes are listed in docs/exit-codes.md."""
     cls=LazyGroup,
     package="patchset.cli",
     entries=COMMANDS,
+    renamed=RENAMED,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=EPILOG,
 )

@@ -1,4 +1,4 @@
-"""`patchset matrix` and `patchset blame`."""
+"""`patchset matrix` and `patchset bisect`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from patchset.cli.main import Context, common, complete_components, complete_patches, owner
-from patchset.errors import UsageError
 from patchset.model.project import load
+from patchset.rebasing import matrix as work
+from patchset.rebasing.bisect import Blame, Range, blame
+from patchset.rebasing.matrix import Choice, Matrix
 from patchset.sources.acquire import Mode
-from patchset.workflow import matrix as work
-from patchset.workflow.blame import Blame, Range, blame
-from patchset.workflow.matrix import Choice, Matrix
+from toolkit.errors import UsageError
 
 _SOURCE = click.option(
     "--source",
@@ -52,7 +52,7 @@ def matrix_command(
     Without options these are the releases in the repository, the bases of the project, and what the package index
     lists that is newer than the series' base; they are fetched once. Nothing is applied anywhere.
     """
-    from patchset.cli.console import Terminal, print_json
+    from toolkit.console import Terminal, print_json
 
     for value in (first, last):
         _version(value)
@@ -104,7 +104,7 @@ def _print(item: Matrix) -> None:
     import shutil
     import sys
 
-    from patchset.cli.console import console, escape, table
+    from toolkit.console import console, escape, table
 
     out = console()
     width = max((len(row.patch) for row in item.rows), default=5)
@@ -139,7 +139,7 @@ def _print(item: Matrix) -> None:
 
 
 def _head(release: str, base: str) -> str:
-    from patchset.cli.console import escape
+    from toolkit.console import escape
 
     return f"[bold underline]{escape(release)}[/]" if release == base else escape(release)
 
@@ -148,7 +148,7 @@ def _has(item: Matrix, state: str) -> bool:
     return any(cell.state == state for column in item.columns for cell in column.cells)
 
 
-@click.command("blame")
+@click.command("bisect")
 @click.argument("patch", shell_complete=complete_patches)
 @click.argument("spec", required=False, metavar="[COMPONENT[@BASE]]", shell_complete=complete_components)
 @click.option("--until", metavar="RELEASE", help="Look no further than this release.  [default: the newest]")
@@ -156,12 +156,12 @@ def _has(item: Matrix, state: str) -> bool:
 @click.option("--known", is_flag=True, help="Only releases that are in the repository; asks no network.")
 @_SOURCE
 @common(
-    """  patchset blame int8-cutlass-capability
-  patchset blame modelopt-int8-smoothquant vllm --older --until v0.10.1""",
+    """  patchset bisect int8-cutlass-capability
+  patchset bisect modelopt-int8-smoothquant vllm --older --until v0.10.1""",
     specs=False,
 )
 @click.pass_obj
-def blame_command(
+def bisect_command(
     context: Context,
     patch: str,
     spec: str | None,
@@ -176,7 +176,7 @@ def blame_command(
     Where the component's repository has upstream's history, its commit too. Only the releases that the bisection
     asks for are fetched.
     """
-    from patchset.cli.console import Terminal, print_json
+    from toolkit.console import Terminal, print_json
 
     _version(until)
     project = load(context.find_root())
@@ -191,7 +191,7 @@ def blame_command(
 
 
 def _print_blame(found: Blame) -> None:
-    from patchset.cli.console import console, escape
+    from toolkit.console import console, escape
 
     out = console()
     tried = f"[dim]looked at {escape(', '.join(found.tried))}[/]"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from patchset.cli.matrix import LEGEND
-from patchset.workflow.matrix import Cell, Column, Matrix
+from patchset.rebasing.matrix import Cell, Column, Matrix
 
 _SIGNS = {"clean": "✓", "merged": "≈", "upstreamed": "↑", "conflict": "✗", "unknown": "·", "outside": "○"}
 _STYLE = """

@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from patchset.cli.main import Context, common, complete_components
-from patchset.errors import UsageError
 from patchset.model.project import load, pinned
-from patchset.workflow.pin import Pinned, pin
+from patchset.rebasing.pin import Pinned, pin
+from toolkit.errors import UsageError
 
 
 @click.command("pin")
@@ -20,7 +20,7 @@ def pin_command(context: Context, component: str, base: str, as_json: bool) -> i
 
     They go into one commit of the project; what else is staged or changed there is left alone.
     """
-    from patchset.cli.console import print_json
+    from toolkit.console import print_json
 
     project = load(context.find_root())
     found = project.component(component)

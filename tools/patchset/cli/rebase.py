@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 
 from patchset.cli.main import Context, common, complete_components
-from patchset.errors import PatchConflict, UsageError
 from patchset.model.project import load, pinned
+from patchset.rebasing import rebase as work
+from patchset.rebasing.rebase import Report
+from patchset.rebasing.replay import PatchFate
 from patchset.sources.acquire import Mode
-from patchset.workflow import rebase as work
-from patchset.workflow.rebase import Report
-from patchset.workflow.transplant import PatchFate
+from toolkit.errors import PatchConflict, UsageError
 
 
 @click.command("rebase")
@@ -55,7 +55,7 @@ def rebase_command(
     CHANGELOG.md. With a conflict a work tree is laid out beside extern/, exit code 4: resolve it there with plain
     git and --continue. Nothing appears in patches/ until all patches are through.
     """
-    from patchset.cli.console import Terminal, print_json
+    from toolkit.console import Terminal, print_json
 
     project = load(context.find_root())
     name, _, wanted = spec.partition("@")

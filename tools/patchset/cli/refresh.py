@@ -6,12 +6,12 @@ import sys
 
 import click
 
+from patchset.authoring import edit as editing
+from patchset.authoring.edit import Changed
+from patchset.authoring.refresh import Ask, Report, Request, nobody, refresh
 from patchset.cli.main import Context, common, complete_components, complete_patches, owner
-from patchset.errors import UsageError
 from patchset.model.project import load
-from patchset.workflow import edit as editing
-from patchset.workflow.edit import Changed
-from patchset.workflow.refresh import Ask, Report, Request, nobody, refresh
+from toolkit.errors import UsageError
 
 _HINTS = {
     "Upstream-Status": "Pending, Submitted [link], Backport [release], Denied [reason], Inappropriate [reason]",
@@ -34,7 +34,7 @@ def refresh_command(context: Context, specs: tuple[str, ...], drop: str | None, 
     stay as they are, byte for byte; a new commit becomes a new patch, and is asked for its trailers; `fixup!`
     commits are folded. The trees in base.toml are written anew.
     """
-    from patchset.cli.console import Terminal, print_json
+    from toolkit.console import Terminal, print_json
 
     project = load(context.find_root())
     request = Request({}, drop, _ask() if not as_json else nobody)
@@ -67,7 +67,7 @@ _COLOURS = {"unchanged": "dim", "outside": "yellow", "dropped": "red", "new": "g
 
 
 def _print(report: Report) -> None:
-    from patchset.cli.console import console, escape
+    from toolkit.console import console, escape
 
     out = console()
     title = f"{report.component} {report.base}".strip()
@@ -110,7 +110,7 @@ def new_command(
     context: Context, name: str, spec: str, message: str | None, trailer_lines: tuple[str, ...], as_json: bool
 ) -> int:
     """Make patch NAME of what was changed in extern/ and is not committed: what is staged, or else all of it."""
-    from patchset.cli.console import print_json
+    from toolkit.console import print_json
 
     project = load(context.find_root())
     ((component, base),) = project.select((spec,))
@@ -165,7 +165,7 @@ def edit_command(
     What is staged is folded in, or else everything. The later patches are merged onto it; if one does not fit,
     nothing is changed.
     """
-    from patchset.cli.console import print_json
+    from toolkit.console import print_json
 
     project = load(context.find_root())
     name = patch.removesuffix(".patch")
@@ -190,7 +190,7 @@ def edit_command(
 
 def replaced(message: str, lines: list[str]) -> str:
     """Return a message with trailers put in place of those of the same key, or added."""
-    from patchset.workflow.refresh import with_trailers
+    from patchset.authoring.refresh import with_trailers
 
     for line in lines:
         key = line.partition(":")[0]
@@ -222,7 +222,7 @@ def drop_command(context: Context, patch: str, spec: str | None, reason: str, as
 
 
 def _print_changed(changed: Changed, as_json: bool) -> None:
-    from patchset.cli.console import print_json
+    from toolkit.console import print_json
 
     if as_json:
         print_json(changed.as_json())

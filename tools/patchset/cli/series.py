@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from patchset.cli.main import Context, common
-from patchset.errors import SeriesError
 from patchset.model.project import load
 from patchset.sources.acquire import Mode
+from toolkit.errors import SeriesError
 
 
 @click.command("lint")
@@ -18,8 +18,8 @@ def lint_command(context: Context, as_json: bool) -> int:
 
     Exit code 3 if there is a problem.
     """
-    from patchset.cli.console import console, escape, print_json
-    from patchset.workflow.lint import lint
+    from patchset.authoring.lint import lint
+    from toolkit.console import console, escape, print_json
 
     count, findings = lint(context.find_root())
     if as_json:
@@ -52,8 +52,8 @@ def record_command(context: Context, specs: tuple[str, ...], source: Mode, offli
 
     From then on every apply proves its result against them.
     """
-    from patchset.cli.console import Terminal, print_json
     from patchset.workflow.record import record
+    from toolkit.console import Terminal, print_json
 
     project = load(context.find_root())
     done = []

@@ -5,13 +5,13 @@ from __future__ import annotations
 import click
 
 from patchset.cli.main import Context, common
-from patchset.errors import UsageError
 from patchset.model.component import Base, Component
 from patchset.model.project import load
 from patchset.model.series import Series, source_only, status_of
 from patchset.model.trailers import trailers
 from patchset.workflow.apply import read_series
 from patchset.workflow.status import Status, status
+from toolkit.errors import UsageError
 
 
 @click.command("status")
@@ -28,7 +28,7 @@ def status_command(context: Context, specs: tuple[str, ...], as_json: bool) -> i
     project = load(context.find_root())
     found = [status(project, component, base) for component, base in project.select(specs)]
     if as_json:
-        from patchset.cli.console import print_json
+        from toolkit.console import print_json
 
         print_json([item.as_json() for item in found])
         return 0
@@ -41,7 +41,7 @@ _COLOURS = {"applied": "green", "not applied": "dim", "outside": "yellow"}
 
 
 def _print_status(item: Status) -> None:
-    from patchset.cli.console import console, escape
+    from toolkit.console import console, escape
 
     out = console()
     out.print(f"[bold]{escape(f'{item.component} {item.base}'.strip())}[/]  {escape(item.path)}")
@@ -80,7 +80,7 @@ def _print_status(item: Status) -> None:
 @click.pass_obj
 def list_command(context: Context, specs: tuple[str, ...], everything: bool, as_json: bool) -> int:
     """List components, their bases and the patches of each series, in order."""
-    from patchset.cli.console import escape, print_json, table
+    from toolkit.console import escape, print_json, table
 
     project = load(context.find_root())
     chosen: list[tuple[Component, Base]] = []
@@ -158,13 +158,13 @@ def show_command(context: Context, patch: str, spec: str | None, as_json: bool) 
             if item.name != wanted:
                 continue
             if as_json:
-                from patchset.cli.console import print_json
+                from toolkit.console import print_json
 
                 print_json({"component": component.name, "base": base.name, **_patch_json(series, wanted)})
             elif _colour():
                 from rich.syntax import Syntax
 
-                from patchset.cli.console import console
+                from toolkit.console import console
 
                 console().print(Syntax(item.data.decode("utf-8", "replace"), "diff", background_color="default"))
             else:

@@ -29,7 +29,7 @@ _COLOURS = {
 @click.pass_obj
 def upstream_command(context: Context, specs: tuple[str, ...], everything: bool, trend: bool, as_json: bool) -> int:
     """Tell where every patch stands upstream, by its trailers: which are forwarded, and which can go."""
-    from patchset.cli.console import print_json
+    from toolkit.console import print_json
 
     project = load(context.find_root())
     chosen = project.select(specs)
@@ -46,7 +46,7 @@ def upstream_command(context: Context, specs: tuple[str, ...], everything: bool,
 
 
 def _print(patches: tuple[Standing, ...]) -> None:
-    from patchset.cli.console import console, escape, table
+    from toolkit.console import console, escape, table
 
     rows = []
     last = ""
@@ -66,7 +66,7 @@ def _print(patches: tuple[Standing, ...]) -> None:
 
 
 def _print_trend(points: tuple[Point, ...]) -> None:
-    from patchset.cli.console import console, escape, table
+    from toolkit.console import console, escape, table
 
     if not points:
         console().print("the project's repository has no history of these series")

@@ -14,9 +14,9 @@ from typing import Literal
 
 from patchset.engine import binary
 from patchset.engine.placement import Misplaced, place
-from patchset.errors import IntegrityError, PatchConflict, PatchsetError
 from patchset.model.patch import FileChange, Patch
 from patchset.store.objects import DIRECTORY, SYMLINK, Entry, File, blob_id, new_file
+from toolkit.errors import IntegrityError, PatchConflict, PatchsetError
 
 Placement = Literal["exact", "context", "outside"]
 Files = dict[str, File | None]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from patchset.model.finding import Finding
-from patchset.model.tables import Table, locate, read_table
+from toolkit.finding import Finding
+from toolkit.tables import Table, locate, read_table
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from patchset.model import paths
-from patchset.model.finding import Finding
+from toolkit.finding import Finding
 
 NULL = "/dev/null"
 Operation = Literal["add", "modify", "delete", "rename", "copy"]

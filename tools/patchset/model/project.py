@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from patchset.errors import UsageError
 from patchset.model.component import Base, Component, parse_component
-from patchset.model.finding import Finding, refuse
+from toolkit.errors import UsageError
+from toolkit.finding import Finding, refuse
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from patchset.model.component import Base, Component
-from patchset.model.finding import Finding
 from patchset.model.patch import Patch, parse
 from patchset.model.trailers import UpstreamStatus, trailers, upstream_status
+from toolkit.finding import Finding
 
 _STRIP = re.compile(r"^-p(\d+|ab)$")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
 
-from patchset.model.finding import Finding
+from toolkit.finding import Finding
 
 # status -> what must stand in brackets after it: None (may), or what is missing without it
 STATUSES: dict[str, str | None] = {

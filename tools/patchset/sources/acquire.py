@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from patchset.errors import SourceUnavailable
 from patchset.model.component import Base, Component
-from patchset.progress import Reporter
 from patchset.sources import archive as archives
 from patchset.sources import submodule
 from patchset.store.git import Git
+from toolkit.errors import SourceUnavailable
+from toolkit.progress import Reporter
 
 Mode = Literal["auto", "submodule", "archive"]
 Kind = Literal["submodule", "archive", "worktree"]

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from patchset.errors import IntegrityError
 from patchset.model.component import Archive, Wheel
-from patchset.progress import Reporter, Task
 from patchset.store.git import Git
 from patchset.store.objects import Signature, import_files
+from toolkit.errors import IntegrityError
+from toolkit.progress import Reporter, Task
 
 
 def imported(git: Git, archive: Archive) -> str | None:

@@ -16,11 +16,11 @@ import os
 import time
 from pathlib import Path
 
-from patchset.errors import EnvironmentProblem, IntegrityError, SourceUnavailable
 from patchset.sources import pipconfig
 from patchset.sources.download import QUIET, Progress, download, sha256_of
 from patchset.sources.pipconfig import PipConfig
 from patchset.sources.registry import Registry, RemoteFile, other_bytes
+from toolkit.errors import EnvironmentProblem, IntegrityError, SourceUnavailable
 
 CLOCK_TICK_NS = 20_000_000
 """More than the steps (4 to 10 ms) in which kernels advance the time of files: two changes in one look

@@ -21,7 +21,6 @@ from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from patchset.errors import EnvironmentProblem, IntegrityError, SourceUnavailable
 from patchset.sources import pipconfig
 from patchset.sources.pipconfig import PipConfig
 from patchset.sources.registry import RemoteFile
@@ -33,6 +32,7 @@ from patchset.sources.transport import (
     pauses,
     unavailable,
 )
+from toolkit.errors import EnvironmentProblem, IntegrityError, SourceUnavailable
 
 if TYPE_CHECKING:
     import requests

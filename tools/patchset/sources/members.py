@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from patchset.errors import IntegrityError
+from toolkit.errors import IntegrityError
 
 FILE = 0o100644
 EXECUTABLE = 0o100755

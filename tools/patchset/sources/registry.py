@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from patchset.errors import IntegrityError, SourceUnavailable
 from patchset.sources import pipconfig
 from patchset.sources.pipconfig import PipConfig
 from patchset.sources.transport import (
@@ -29,6 +28,7 @@ from patchset.sources.transport import (
     with_credentials,
     without_users,
 )
+from toolkit.errors import IntegrityError, SourceUnavailable
 
 if TYPE_CHECKING:
     import requests

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 from packaging.version import InvalidVersion, Version
 
-from patchset.errors import SourceUnavailable
 from patchset.model.component import Base, Component, Wheel
-from patchset.progress import Reporter
 from patchset.sources import archive as archives
 from patchset.store.git import Git
+from toolkit.errors import SourceUnavailable
+from toolkit.progress import Reporter
 
 if TYPE_CHECKING:
     from patchset.sources.registry import RemoteFile

@@ -8,14 +8,14 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from patchset.errors import SourceUnavailable
-from patchset.progress import Reporter
 from patchset.store.git import Git, environment
+from toolkit.errors import SourceUnavailable
+from toolkit.progress import Reporter
 
 if TYPE_CHECKING:
     from git.remote import RemoteProgress
 
-    from patchset.progress import Task
+    from toolkit.progress import Task
 
 # A host that has not answered by then is taken as out of reach, and the archive is used.
 ANSWER_SECONDS = 6

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 from urllib.request import url2pathname
 
-from patchset.errors import EnvironmentProblem, SourceUnavailable
 from patchset.sources.pipconfig import PipConfig
+from toolkit.errors import EnvironmentProblem, SourceUnavailable
 
 if TYPE_CHECKING:
     import requests

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from patchset.errors import EnvironmentProblem, PatchsetError
 from patchset.store.reader import Reader, reader
+from toolkit.errors import EnvironmentProblem, PatchsetError
 
 # merge-tree --write-tree came with 2.38; a series is applied and rebased with the same git.
 OLDEST = (2, 38)

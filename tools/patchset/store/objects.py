@@ -7,8 +7,8 @@ import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from patchset.errors import IntegrityError
 from patchset.store.git import Git, environment, failure, missing
+from toolkit.errors import IntegrityError
 
 DIRECTORY = 0o040000
 SYMLINK = 0o120000

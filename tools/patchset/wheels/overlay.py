@@ -10,12 +10,12 @@ from pathlib import Path
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-from patchset.errors import BuildRefused, EnvironmentProblem, IntegrityError
-from patchset.progress import Reporter
 from patchset.store.objects import SYMLINK, File, blob_id
 from patchset.wheels import record, sbom
 from patchset.wheels.rawzip import Archive, Writer
 from patchset.wheels.version import with_version, with_version_module
+from toolkit.errors import BuildRefused, EnvironmentProblem, IntegrityError
+from toolkit.progress import Reporter
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from patchset.errors import EnvironmentProblem
+from toolkit.errors import EnvironmentProblem
 
 GIB = 1 << 30
 

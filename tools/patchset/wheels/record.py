@@ -12,7 +12,7 @@ import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from patchset.errors import IntegrityError
+from toolkit.errors import IntegrityError
 
 
 @dataclass(frozen=True)

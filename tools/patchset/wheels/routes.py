@@ -6,11 +6,11 @@ import fnmatch
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from patchset.errors import BuildRefused, UsageError
 from patchset.model.component import Base, Component, Packaging, Wheel
 from patchset.model.patch import Patch
 from patchset.model.series import Series, source_only
 from patchset.wheels.sbom import LeftOut
+from toolkit.errors import BuildRefused, UsageError
 
 SOURCE_ONLY = "marked `Build-Route: source`"
 NOT_SHIPPED = "changes nothing that the wheel ships"

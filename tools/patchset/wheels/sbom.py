@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from patchset.errors import VerifyFailed
 from patchset.model.patch import Patch
 from patchset.model.series import Series, status_of
+from toolkit.errors import VerifyFailed
 
 NAME = "sboms/patchset.cdx.json"
 

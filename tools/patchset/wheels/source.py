@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from patchset.errors import BuildFailed, BuildRefused, EnvironmentProblem, IntegrityError, UsageError
 from patchset.model.component import Packaging
-from patchset.progress import Reporter
 from patchset.store.git import Git
 from patchset.wheels import preflight
 from patchset.wheels.overlay import Graft, overlay, wheel_name
+from toolkit.errors import BuildFailed, BuildRefused, EnvironmentProblem, IntegrityError, UsageError
+from toolkit.progress import Reporter
 
 # The last lines of a log that say why a build failed.
 _TAIL = 30

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from patchset.errors import IntegrityError, VerifyFailed
 from patchset.store.objects import blob_id
 from patchset.wheels import record, sbom
 from patchset.wheels.overlay import Change, Graft, expected_record, wheel_name
 from patchset.wheels.rawzip import Archive
+from toolkit.errors import IntegrityError, VerifyFailed
 
 # What installers add to a distribution (packaging specification "Recording installed projects").
 _INSTALLED = ("INSTALLER", "REQUESTED", "direct_url.json", "uv_build.json", "uv_cache.json", "RECORD")

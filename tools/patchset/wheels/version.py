@@ -6,7 +6,7 @@ import re
 
 from packaging.version import InvalidVersion, Version
 
-from patchset.errors import IntegrityError
+from toolkit.errors import IntegrityError
 
 # Sixteen million to the power of 1.7: two series of one base will not meet.
 DIGITS = 10

@@ -6,12 +6,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from patchset.errors import LocalChanges, SourceUnavailable
 from patchset.model.component import Base, Component
-from patchset.model.finding import refuse
 from patchset.model.project import Project
 from patchset.model.series import Series, load
-from patchset.progress import Reporter
 from patchset.sources.acquire import Acquired, Mode, acquire, present
 from patchset.store.git import require
 from patchset.store.objects import diff
@@ -20,6 +17,9 @@ from patchset.worktree import gitlink, journal, lock, switch
 from patchset.worktree.location import Location, locate
 from patchset.worktree.state import AppliedPatch, State, head, stats
 from patchset.worktree.state import load as load_state
+from toolkit.errors import LocalChanges, SourceUnavailable
+from toolkit.finding import refuse
+from toolkit.progress import Reporter
 
 Outcome = Literal["applied", "unchanged", "unapplied"]
 

@@ -8,12 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from patchset.errors import BuildRefused, UsageError
 from patchset.model.component import Base, Component, Packaging, Wheel
-from patchset.model.finding import refuse
 from patchset.model.project import Project
 from patchset.model.series import Series
-from patchset.progress import Reporter
 from patchset.sources import archive
 from patchset.sources.acquire import Acquired, Mode, acquire
 from patchset.store.git import require
@@ -25,6 +22,9 @@ from patchset.workflow.apply import read_series
 from patchset.workflow.compute import Computed, compute
 from patchset.worktree import lock
 from patchset.worktree.location import Location, locate
+from toolkit.errors import BuildRefused, UsageError
+from toolkit.finding import refuse
+from toolkit.progress import Reporter
 
 Route = Literal["auto", "overlay", "source"]
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from patchset.engine.apply import Applied, apply, read_paths
 from patchset.engine.message import author_and_message
-from patchset.errors import IntegrityError
-from patchset.model.finding import refuse
 from patchset.model.series import Series
 from patchset.sources.acquire import Acquired
 from patchset.store.git import Git
 from patchset.store.objects import NewCommit, blobs, entries, write_commits
 from patchset.worktree.location import Location
 from patchset.worktree.state import AppliedPatch
+from toolkit.errors import IntegrityError
+from toolkit.finding import refuse
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 
-from patchset.errors import SeriesError
 from patchset.model.component import Base, Component
 from patchset.model.project import Project
 from patchset.model.series import Series
-from patchset.progress import Reporter
 from patchset.sources.acquire import Acquired, Mode, acquire, present
 from patchset.store.git import require
 from patchset.workflow.apply import read_series
 from patchset.workflow.compute import compute
 from patchset.worktree import lock
 from patchset.worktree.location import Location, locate
+from toolkit.errors import SeriesError
+from toolkit.progress import Reporter
 
 
 @dataclass(frozen=True)

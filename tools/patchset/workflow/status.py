@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from patchset.errors import PatchsetError
 from patchset.model.component import Base, Component
 from patchset.model.project import Project
 from patchset.model.series import Series
@@ -17,6 +16,7 @@ from patchset.worktree import journal, switch
 from patchset.worktree.location import Location, locate
 from patchset.worktree.state import State
 from patchset.worktree.state import load as load_state
+from toolkit.errors import PatchsetError
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,15 @@ from pathlib import Path
 from packaging.version import Version
 
 from patchset.engine.rebase import Step
-from patchset.errors import SourceUnavailable
 from patchset.model.component import Base, Component
 from patchset.model.series import Series
-from patchset.progress import Reporter
 from patchset.sources import releases
 from patchset.sources.acquire import Acquired, Mode, acquire, present
 from patchset.store.git import Git
 from patchset.workflow.compute import Computed, compute
 from patchset.worktree.location import Location
+from toolkit.errors import SourceUnavailable
+from toolkit.progress import Reporter
 
 
 @dataclass(frozen=True)

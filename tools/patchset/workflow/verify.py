@@ -8,11 +8,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from patchset.errors import EnvironmentProblem, SourceUnavailable, UsageError, VerifyFailed
 from patchset.model.component import Packaging, Wheel
 from patchset.model.project import Project
 from patchset.model.series import Series
-from patchset.progress import Reporter
 from patchset.sources import archive
 from patchset.store.git import require
 from patchset.wheels import sbom
@@ -23,6 +21,8 @@ from patchset.workflow.build import Get, plan_overlay, shipped_changes
 from patchset.workflow.compute import compute
 from patchset.worktree import lock
 from patchset.worktree.location import Location, locate
+from toolkit.errors import EnvironmentProblem, SourceUnavailable, UsageError, VerifyFailed
+from toolkit.progress import Reporter
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from patchset.errors import EnvironmentProblem, PatchsetError
 from patchset.store.git import Git
+from toolkit.errors import EnvironmentProblem, PatchsetError
 
 NAME = "journal.json"
 

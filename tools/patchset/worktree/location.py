@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from patchset.errors import LocalChanges
 from patchset.model.component import Component
 from patchset.store.git import Git
+from toolkit.errors import LocalChanges
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from patchset.errors import Locked
+from toolkit.errors import Locked
 
 
 @contextmanager

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from patchset.errors import EnvironmentProblem, LocalChanges
 from patchset.store.git import Git
 from patchset.store.objects import GITLINK, SYMLINK, Entry, blob_id, blobs
 from patchset.worktree import journal
 from patchset.worktree.location import Location
 from patchset.worktree.state import State, dump, stat_of, stats
+from toolkit.errors import EnvironmentProblem, LocalChanges
 
 Changes = Mapping[str, tuple[Entry | None, Entry | None]]
 

@@ -22,9 +22,9 @@ def compare_command(old: Path, new: Path, as_json: bool) -> int:
 
     The exit code is 13 where a scenario's verdict got worse.
     """
-    from patchset.cli.console import print_json
     from regression.figures.verdict import EXIT_CODE, Verdict
     from regression.report.compare import compare, read_report
+    from toolkit.console import print_json
 
     found = compare(read_report(old), read_report(new))
     if as_json:

@@ -7,17 +7,21 @@ from collections.abc import Sequence
 
 import click
 
-from patchset import __version__
-from patchset.cli.lazy import LazyGroup, run
+from toolkit import __version__
+from toolkit.commands import LazyGroup, run
 
 # name -> module of regression.cli with a click command of that name, loaded when it is run.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "quantize": ("quantize", "Quantize a model with ModelOpt's library, export it, check what was exported."),
-    "check-checkpoint": ("check_checkpoint", "Hold checkpoints that ModelOpt exported against their format."),
     "make-model": ("make_model", "Train the small model that scenarios are run with."),
     "run": ("run", "Quantize, export, serve, compare, report."),
     "compare": ("compare", "Tell what differs between two reports."),
-    "convert": ("convert", "Write INT8 SmoothQuant as compressed-tensors, which vLLM serves unpatched."),
+}
+
+# Names that these commands had: they still answer, and say the new one.
+RENAMED = {
+    "quantize": ("checkpoint.cli.quantize:quantize_command", "checkpoint quantize"),
+    "check-checkpoint": ("checkpoint.cli.check:check_command", "checkpoint check"),
+    "convert": ("checkpoint.cli.convert:convert_command", "checkpoint convert"),
 }
 
 EPILOG = """\b
@@ -28,12 +32,13 @@ Exit codes are listed in docs/exit-codes.md."""
     cls=LazyGroup,
     package="regression.cli",
     entries=COMMANDS,
+    renamed=RENAMED,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=EPILOG,
 )
 @click.version_option(__version__, prog_name="regression")
 def group() -> None:
-    """Quantize a vision-language model, check what was exported, serve it, compare, report."""
+    """Quantize a model with and without the patches, serve it, compare, report."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -50,12 +50,12 @@ def make_model_command(
     """
     import shutil
 
-    from patchset.cli.console import Terminal, print_json
-    from patchset.errors import LocalChanges
     from regression.effects.machine import hardware, probe
     from regression.effects.process import interrupt_on_termination
     from regression.effects.stages import Stages, default_folder, digest
     from regression.stages.kit import large
+    from toolkit.console import Terminal, print_json
+    from toolkit.errors import LocalChanges
 
     need_libraries()
     interrupt_on_termination()

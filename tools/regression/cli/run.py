@@ -45,7 +45,6 @@ def run_command(
     as_json: bool,
 ) -> int:
     """Run scenarios side by side, with the upstreams as released and with the series, and report."""
-    from patchset.cli.console import Terminal, console, escape, print_json
     from patchset.model.project import find_root
     from regression.effects.machine import hardware, probe
     from regression.effects.process import interrupt_on_termination
@@ -57,6 +56,7 @@ def run_command(
     from regression.report.write import write
     from regression.stages.bench import Bench
     from regression.stages.session import run_session
+    from toolkit.console import Terminal, console, escape, print_json
 
     need_libraries()
     interrupt_on_termination()

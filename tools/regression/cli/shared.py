@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from patchset.errors import EnvironmentProblem, UsageError
+from toolkit.errors import EnvironmentProblem, UsageError
 
 if TYPE_CHECKING:
     from regression.effects.machine import Python
@@ -42,9 +42,9 @@ def make_kit(
     device: str = "cpu",
 ) -> Kit:
     """Return the user's model as a kit, or the shapes model."""
-    from patchset.cli.console import Terminal
     from regression.effects.machine import hardware
     from regression.stages import kit
+    from toolkit.console import Terminal
 
     if model is not None and captions is None and (model / "items.json").is_file():
         return kit.made(model)

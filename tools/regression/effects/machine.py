@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from patchset.errors import EnvironmentProblem
 from regression.effects.process import environment
+from toolkit.errors import EnvironmentProblem
 
 _PROBE = """
 import importlib.metadata as m, importlib.util as u, json, platform

@@ -15,11 +15,11 @@ from functools import partial
 from pathlib import Path
 
 from patchset.engine.apply import apply, combined, read_paths
-from patchset.errors import PatchConflict, UsageError
-from patchset.model.finding import refuse
 from patchset.model.series import Series
 from patchset.store.objects import Entry, blob_id
 from regression.model.scenario import Edit
+from toolkit.errors import PatchConflict, UsageError
+from toolkit.finding import refuse
 
 _FILE = 0o100644
 Changed = tuple[tuple[str, ...], dict[str, bytes | None]]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from patchset.progress import Task
+from toolkit.progress import Task
 
 Cause = Literal["ended", "timeout", "memory", "disk"]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import platformdirs
 
-from patchset.errors import EnvironmentProblem
+from toolkit.errors import EnvironmentProblem
 
 ANSWER = "answer.json"
 

@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from patchset.progress import Task
 from regression.effects.process import Ended, Running
+from toolkit.progress import Task
 
 _LOOK = 0.2  # seconds between looks
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from patchset.errors import SeriesError, UsageError
-from patchset.model.finding import Finding
-from patchset.model.tables import read_table
 from regression.model.scenario import Planted, Scenario, parse_defect, parse_scenario
+from toolkit.errors import SeriesError, UsageError
+from toolkit.finding import Finding
+from toolkit.tables import read_table
 
 
 def read_folder(folder: Path, names: Sequence[str] = ()) -> tuple[tuple[Scenario, ...], tuple[Planted, ...]]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from patchset.errors import UsageError
 from regression.figures.verdict import Verdict
 from regression.model.result import SCHEMA
+from toolkit.errors import UsageError
 
 Report = dict[str, Any]
 

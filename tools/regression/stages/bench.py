@@ -11,14 +11,14 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from patchset.errors import EnvironmentProblem, PatchsetError
 from patchset.model.series import Series
-from patchset.progress import Reporter
 from regression.effects.machine import Hardware, Python
 from regression.effects.overlay import Overlay, build
 from regression.effects.process import Ended, environment
 from regression.effects.stages import Stages, digest, named_files, sha256_of
 from regression.model.scenario import Edit
+from toolkit.errors import EnvironmentProblem, PatchsetError
+from toolkit.progress import Reporter
 
 INSIDE = Path(__file__).parents[1] / "inside"
 SITE = INSIDE / "site"

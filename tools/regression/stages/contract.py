@@ -1,19 +1,19 @@
-"""What an exported checkpoint has to be before anybody loads it: what `regression check-checkpoint` wants, and more."""
+"""What an exported checkpoint has to be before anybody loads it: what `checkpoint check` wants, and more."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from patchset.errors import UsageError
-from patchset.progress import Reporter
-from regression.checkpoint.cache import is_vision
-from regression.checkpoint.check import check
-from regression.checkpoint.finding import several
-from regression.checkpoint.formats import CACHE_SCALES, SCALES
-from regression.checkpoint.load import load
+from checkpoint.checks.cache import is_vision
+from checkpoint.checks.check import check
+from checkpoint.checks.finding import several
+from checkpoint.formats import CACHE_SCALES, SCALES
+from checkpoint.reading.load import load
 from regression.figures.verdict import Check, holds
 from regression.model.scenario import Scenario
+from toolkit.errors import UsageError
+from toolkit.progress import Reporter
 
 ALGORITHMS = {"int8_sq": "W8A8_SQ_PER_CHANNEL", "int8_wo": "W8A16", "int8_mixed": "MIXED_PRECISION", "fp8": "FP8"}
 LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy
 
-from patchset.progress import Reporter
 from regression.figures.fidelity import Array, Fidelity, compare, first_divergence
 from regression.figures.score import paired, wilson
 from regression.figures.verdict import Check, at_most, holds, not_worse
@@ -20,6 +19,7 @@ from regression.model.scenario import Distance, Scenario
 from regression.stages.kit import Kit
 from regression.stages.quantize import Quantized
 from regression.stages.serve import Served
+from toolkit.progress import Reporter
 
 TINY = 1e-12  # nats
 PICTURES = 8  # flipped items that are shown with their picture

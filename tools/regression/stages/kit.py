@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from patchset.errors import UsageError
-from patchset.progress import Reporter
 from regression.effects.machine import Python
 from regression.effects.process import Running, environment
 from regression.effects.stages import Stages, digest
 from regression.stages.bench import INSIDE, Unfinished, raise_unfinished
+from toolkit.errors import UsageError
+from toolkit.progress import Reporter
 
 SCRIPTS = ("train", "lesson", "pictures", "shapes_model", "outliers", "fake_quant", "telling")
 TIMEOUT = 3600.0

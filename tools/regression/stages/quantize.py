@@ -1,4 +1,4 @@
-"""Quantizing and exporting, in ModelOpt's environment: `regression quantize`'s worker, with the kit's questions."""
+"""Quantizing and exporting, in ModelOpt's environment: `checkpoint quantize`'s worker, with the kit's questions."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from checkpoint.quantize.job import CACHES, FORMATS, Job
+from checkpoint.quantize.run import WORKER
 from regression.effects.stages import digest
 from regression.model.scenario import Scenario
-from regression.quantize.job import CACHES, FORMATS, Job
-from regression.quantize.run import WORKER
 from regression.stages.bench import Bench, Variant
 from regression.stages.kit import Kit
 from regression.stages.step import Step, do

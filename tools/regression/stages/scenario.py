@@ -8,9 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from patchset.errors import SeriesError
+from checkpoint.convert.checkpoint import convert
 from patchset.model.series import Series
-from regression.convert.checkpoint import convert
 from regression.effects.stages import digest
 from regression.figures.verdict import Check, Verdict, holds
 from regression.model.result import Ran, ScenarioResult
@@ -22,6 +21,7 @@ from regression.stages.kit import Kit
 from regression.stages.quantize import Quantized, quantize, quantize_step
 from regression.stages.serve import Served, http_step, serve, serve_step
 from regression.stages.step import Step
+from toolkit.errors import SeriesError
 
 
 @dataclass(frozen=True)

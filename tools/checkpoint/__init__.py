@@ -1,0 +1,1 @@
+"""Quantize a model with ModelOpt, check what was exported, convert it for servers."""

@@ -1,0 +1,5 @@
+"""`python -m checkpoint`."""
+
+from checkpoint.cli.main import entry
+
+entry()

@@ -1,0 +1,43 @@
+"""The `checkpoint` command."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from toolkit import __version__
+from toolkit.commands import LazyGroup, run
+
+# name -> module of checkpoint.cli with a click command of that name, loaded when it is run.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "quantize": ("quantize", "Quantize a model with ModelOpt's library, export it, check what was exported."),
+    "check": ("check", "Check exported checkpoints against their format."),
+    "convert": ("convert", "Write INT8 SmoothQuant as compressed-tensors, which vLLM serves unpatched."),
+}
+
+EPILOG = """\b
+Exit codes are listed in docs/exit-codes.md."""
+
+
+@click.group(
+    cls=LazyGroup,
+    package="checkpoint.cli",
+    entries=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EPILOG,
+)
+@click.version_option(__version__, prog_name="checkpoint")
+def group() -> None:
+    """Quantize a model with ModelOpt, check what was exported, convert it."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    return run(group, "checkpoint", argv)
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main())

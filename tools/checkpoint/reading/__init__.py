@@ -1,0 +1,1 @@
+"""A checkpoint's files, headers and values, read without torch."""

@@ -1,0 +1,1 @@
+"""A series follows upstream's releases: rebase, matrix, bisect, pin."""

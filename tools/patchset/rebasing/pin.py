@@ -1,0 +1,160 @@
+"""`pin`: another base becomes the one that is meant when none is named; gitlink, default and docs in one commit."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from patchset.model.component import Base, Component
+from patchset.model.project import Project
+from patchset.rebasing import new_base as newbase
+from patchset.sources.submodule import registered_url
+from patchset.store.git import Git, require
+from patchset.worktree.location import locate, submodule_name, superproject_gitdir
+from toolkit.errors import LocalChanges, UsageError
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """What was done: `commit` in the project, `files` that changed in it, `mentions` of the old base left alone."""
+
+    component: str
+    before: str | None
+    base: str
+    commit: str | None
+    files: tuple[str, ...]
+    mentions: tuple[str, ...]
+
+    def as_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def pin(project: Project, component: Component, base: Base) -> Pinned:
+    """Pin a base and commit just that; what else is staged or changed in the project stays as it is.
+
+    A base that was made from an archive gets the commit of upstream's tag, which is asked of the remote.
+
+    In README.md and docs/*.md, what stands between `<!-- pinned: COMPONENT -->` and `<!-- /pinned -->` gets the new
+    name for the old one; other places that name the old base are returned for a look.
+
+    Raises:
+        UsageError: the submodule needs a commit, base.toml records none and the remote tells none; or the component
+            has no component.toml.
+        LocalChanges: a file to be written has changes that are not committed.
+    """
+    require()
+    if component.pinned == base.name:
+        return Pinned(component.name, base.name, base.name, None, (), ())
+    root = project.root
+    toml = base.folder.parent / "component.toml"
+    if not toml.is_file():
+        raise UsageError(f"{component.name} has no component.toml", remedy="write one (docs/formats.md)")
+    changes = {toml: _toml(toml, base)}
+    gitlink = submodule_name(root, component.path) is not None
+    if gitlink and base.commit is None:
+        base = _with_commit(root, component, base)
+        changes[base.folder / "base.toml"] = newbase.write_toml(base, base)
+    mentions: list[str] = []
+    if component.pinned is not None:
+        for file in (root / "README.md", *sorted((root / "docs").glob("*.md"))):
+            if not file.is_file():
+                continue
+            text = file.read_text("utf-8")
+            new = _docs(text, component.name, component.pinned, base.name)
+            if new != text:
+                changes[file] = new
+            mentions += _mentions(file.relative_to(root).as_posix(), new, component.pinned)
+    gitdir = superproject_gitdir(root)
+    link = (component.path, base.commit) if gitlink and base.commit is not None else None
+    commit = None
+    if gitdir is not None:
+        commit = _commit(Git(gitdir, root), root, component, base, changes, link)
+    for file, text in changes.items():
+        _write(file, text)
+    names = tuple(file.relative_to(root).as_posix() for file in changes)
+    return Pinned(
+        component.name, component.pinned, base.name, commit, (*names, *(link[:1] if link else ())), tuple(mentions)
+    )
+
+
+def _with_commit(root: Path, component: Component, base: Base) -> Base:
+    """Return a base that was made from an archive with the commit that upstream's tag names."""
+    commit = newbase.commit_of(root, component, locate(root, component), base.name, offline=False)
+    if commit is None:
+        url = registered_url(root, component.path) or component.url
+        raise UsageError(
+            f"{base.name} records no commit, which the submodule {component.path} needs",
+            details=(f"{url} was not reached, or has no tag {base.name}",) if url else (),
+            remedy=f"put upstream's commit of {base.name} into {base.folder.relative_to(root) / 'base.toml'}",
+        )
+    return replace(base, commit=commit)
+
+
+def _toml(file: Path, base: Base) -> str:
+    import tomlkit
+
+    document = tomlkit.parse(file.read_text("utf-8"))
+    if "pinned" in document:
+        document["pinned"] = base.name
+        return tomlkit.dumps(document)
+    # Before the first table, where TOML wants it.
+    return f'pinned = "{base.name}"\n{tomlkit.dumps(document)}'
+
+
+def _docs(text: str, component: str, old: str, new: str) -> str:
+    block = re.compile(rf"(<!-- pinned: {re.escape(component)} -->)(.*?)(<!-- /pinned -->)", re.DOTALL)
+    return block.sub(lambda match: match[1] + _named(old).sub(new, match[2]) + match[3], text)
+
+
+def _named(base: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<![\w.]){re.escape(base)}(?!\w|\.\d)")
+
+
+def _mentions(name: str, text: str, old: str) -> list[str]:
+    pattern = _named(old)
+    return [f"{name}:{number}" for number, line in enumerate(text.split("\n"), 1) if pattern.search(line)]
+
+
+def _commit(
+    git: Git, root: Path, component: Component, base: Base, changes: dict[Path, str], link: tuple[str, str] | None
+) -> str:
+    """Commit the new texts and gitlink on HEAD, beside whatever the user has staged."""
+    head = git.run("rev-parse", "--verify", "HEAD^{commit}").decode().strip()
+    names = [file.relative_to(root).as_posix() for file in changes]
+    changed = git.run("diff", "--name-only", "-z", "HEAD", "--", *names).decode(errors="surrogateescape").split("\0")
+    untracked = git.run("ls-files", "-z", "--others", "--", *names).decode(errors="surrogateescape").split("\0")
+    mine = [name for name in (*changed, *untracked) if name]
+    if mine:
+        raise LocalChanges(
+            f"changes of yours are not committed in {', '.join(mine)}",
+            remedy="commit them first, then run again; nothing was changed",
+        )
+    lines = []
+    for name, text in zip(names, changes.values(), strict=True):
+        oid = git.run("hash-object", "-w", "--stdin", f"--path={name}", stdin=text.encode()).decode().strip()
+        mode = git.run("ls-files", "-s", "--", name).decode().split()[0]
+        lines.append(f"{mode} {oid}\t{name}\0")
+    if link is not None:
+        lines.append(f"160000 {link[1]}\t{link[0]}\0")
+    data = "".join(lines).encode("utf-8", errors="surrogateescape")
+    with tempfile.TemporaryDirectory() as folder:
+        env = {"GIT_INDEX_FILE": os.path.join(folder, "index")}  # noqa: PTH118
+        git.run("read-tree", head, env=env)
+        git.run("update-index", "-z", "--index-info", stdin=data, env=env)
+        tree = git.run("write-tree", env=env).decode().strip()
+    message = f"Pin {component.name} to {base.name}\n"
+    if component.pinned is not None:
+        message += f"\nIt was {component.pinned}.\n"
+    made = git.run("commit-tree", tree, "-p", head, stdin=message.encode()).decode().strip()
+    git.run("update-ref", "-m", f"patchset: pin {component.name} to {base.name}", "HEAD", made, head)
+    git.run("update-index", "-z", "--index-info", stdin=data)
+    return made
+
+
+def _write(file: Path, text: str) -> None:
+    temporary = file.with_name(f".{file.name}.new")
+    temporary.write_text(text, "utf-8")
+    temporary.replace(file)
