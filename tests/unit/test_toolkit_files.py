@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ def test_a_file_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path, durabl
     replace_file(file, "one", durable=durable)
     replace_file(file, b"\xff", durable=durable)
     assert file.read_bytes() == b"\xff"
-    assert os.listdir(file.parent) == ["file.json"]
+    assert [path.name for path in file.parent.iterdir()] == ["file.json"]
 
 
 def test_a_refused_write_leaves_the_old_file(tmp_path: Path) -> None:
