@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 
 from patchset.engine.message import author_and_message
-from patchset.engine.rebase import Replayed, Step, replay
+from patchset.engine.replay import Replayed, Step, replay
 from patchset.model.component import Base, Component
 from patchset.model.series import Series, load
 from patchset.store import merge as merging
@@ -107,7 +107,7 @@ def trial(old: Path, new: Path, folder: Path, count: Count) -> None:
     for path in patches.rglob("*"):
         if path.suffix in (".patch", ".diff") and path.relative_to(patches).as_posix() not in listed:
             path.unlink()
-    series, findings = load(component, Base("", patches, None, None, None, None, ()))
+    series, findings = load(component, Base("", patches))
     if series is None:
         print(f"{title}: {findings[0].render()}")
         return

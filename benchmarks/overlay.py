@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--wheel-rounds", type=int, default=1, help="`wheel unpack` and `pack` take half a minute")
     arguments = parser.parse_args()
-    from patchset.model.project import load
+    from patchset.project.project import load
     from patchset.sources.archive import download
     from toolkit.progress import Quiet
 

@@ -147,14 +147,14 @@ INSIDE = """
 import resource, shutil, statistics, sys, time
 from functools import partial
 from pathlib import Path
-from patchset.engine.rebase import replay
-from patchset.model.project import load
+from patchset.engine.replay import replay
+from patchset.project.project import load
 from toolkit.progress import Quiet
 from patchset.sources.acquire import present
 from patchset.store.merge import merge, scratch
-from patchset.workflow.apply import read_series
+from patchset.workflow.workspace import read_series
 from patchset.rebasing.rebase import start
-from patchset.workflow.steps import stack_of, unproved
+from patchset.workflow.steps import stack_of
 from patchset.worktree.location import locate
 
 root, old, new, rounds = Path(sys.argv[1]), *sys.argv[2:4], int(sys.argv[4])
@@ -175,7 +175,7 @@ for _ in range(rounds + 1):
     whole.append([b - a for a, b in zip(before, clock())])
     target = load(root).component("vllm").base(new)
     location = locate(root, component)
-    stack = stack_of(location, read_series(component, base), unproved(present(location.git, base, "archive")))
+    stack = stack_of(location, read_series(component, base), present(location.git, base, "archive"))
     onto = location.git.tree_of(present(location.git, target, "archive").commit)
     before = clock()
     with scratch(location.git, location.private) as git:
@@ -233,7 +233,7 @@ def matrix(project: Project, rounds: int) -> None:
     command = (*project.tool, "matrix", f"vllm@{project.old}", "--known", "--source", "archive", "--json")
     cache = project.store / "patchset/matrix"
     code = (
-        "import resource, sys\nfrom pathlib import Path\nfrom patchset.model.project import load, pinned\n"
+        "import resource, sys\nfrom pathlib import Path\nfrom patchset.project.project import load, pinned\n"
         "from patchset.rebasing.matrix import Choice, matrix\nfrom toolkit.progress import Quiet\n"
         "component = load(Path(sys.argv[1])).component('vllm')\n"
         f"base, choice = component.base('{project.old}'), Choice(known=True)\n"

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from patchset.model.project import load
+from patchset.project.project import load
 from patchset.sources import submodule
 from patchset.sources.acquire import present
 from patchset.worktree.location import locate

@@ -89,8 +89,8 @@ class History:
         found: dict[str, Any] = json.loads(result.out)
         return found
 
-    def fates(self, run: Run, *args: object) -> dict[str, str]:
-        return {item["name"]: item["fate"] for item in self.rebase(run, *args)["patches"]}
+    def outcomes(self, run: Run, *args: object) -> dict[str, str]:
+        return {item["name"]: item["outcome"] for item in self.rebase(run, *args)["patches"]}
 
     def git_rebase(self) -> str | None:
         """Return the tree that `git rebase` gives, or None where it stops."""

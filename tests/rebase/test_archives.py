@@ -90,7 +90,10 @@ def call(run: Run, root: Path, *args: object, code: int = 0) -> Any:
 def test_a_release_from_the_index_is_recorded_by_hash(project: tuple[Path, Index], run: Run) -> None:
     root, index = project
     report = call(run, root, "rebase", "foo", "1.1")
-    assert [(item["name"], item["fate"]) for item in report["patches"]] == [("code", "unmodified"), ("docs", "outside")]
+    assert [(item["name"], item["outcome"]) for item in report["patches"]] == [
+        ("code", "unmodified"),
+        ("docs", "outside"),
+    ]
     assert report["source"] == "archive"
     text = (root / "patches/foo/1.1/base.toml").read_text()
     digest = hashlib.sha256((index.folder / "foo-1.1.tar.gz").read_bytes()).hexdigest()
@@ -102,7 +105,7 @@ def test_a_release_from_the_index_is_recorded_by_hash(project: tuple[Path, Index
     # What nobody could look at is carried over as it is, and said to be.
     old, new = (root / f"patches/foo/{base}/docs.patch" for base in ("1.0", "1.1"))
     assert old.read_bytes() == new.read_bytes()
-    assert "docs: outside; not looked at" in (root / "patches/foo/1.1/CHANGELOG.md").read_text()
+    assert "docs: outside; not evaluated" in (root / "patches/foo/1.1/CHANGELOG.md").read_text()
     (applied,) = call(run, root, "apply", "foo@1.1")
     assert applied["tree"] == report["patched_tree"]
 
@@ -114,7 +117,7 @@ def test_what_is_outside_and_for_older_releases_is_commented_out(project: tuple[
     assert run("--root", root, "record", "foo").code == 0
     report = call(run, root, "rebase", "foo", "1.1")
     (docs,) = (item for item in report["patches"] if item["name"] == "docs")
-    assert docs["fate"] == "outside"
+    assert docs["outcome"] == "outside"
     assert "commented out" in docs["detail"]
     lines = (root / "patches/foo/1.1/series").read_text().splitlines()
     assert lines[0] == "code.patch"

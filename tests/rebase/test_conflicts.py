@@ -71,7 +71,7 @@ def test_continue(stopped: History, run: Run) -> None:
     stopped.rebase(run, "2.0", code=4)
     resolve(stopped)
     report = stopped.rebase(run, "--continue")
-    assert [(item["name"], item["fate"], item["resolved"]) for item in report["patches"]] == [
+    assert [(item["name"], item["outcome"], item["resolved"]) for item in report["patches"]] == [
         ("first", "unmodified", False),
         ("second", "modified", True),
         ("third", "unmodified", False),
@@ -154,14 +154,14 @@ def test_a_resolution_outlives_abort_and_serves_another_release(stopped: History
     resolve(stopped)
     stopped.rebase(run, "--continue")
     report = stopped.rebase(run, "3.0")
-    assert [item["fate"] for item in report["patches"]] == ["unmodified", "modified", "unmodified"]
+    assert [item["outcome"] for item in report["patches"]] == ["unmodified", "modified", "unmodified"]
 
 
 def test_skip_wants_a_reason_and_writes_it_down(stopped: History, run: Run) -> None:
     stopped.rebase(run, "2.0", code=4)
     assert run("--root", stopped.path, "rebase", "foo", "--skip", " ").code == 2
     report = stopped.rebase(run, "--skip", "2.0 has roman numbers")
-    assert [item["fate"] for item in report["patches"]] == ["unmodified", "skipped", "unmodified"]
+    assert [item["outcome"] for item in report["patches"]] == ["unmodified", "skipped", "unmodified"]
     assert (stopped.new / "series").read_text() == "first.patch\nthird.patch\n"
     assert "second: dropped, skipped; 2.0 has roman numbers" in (stopped.new / "CHANGELOG.md").read_text()
     assert not (stopped.new / "second.patch").exists()
@@ -181,7 +181,7 @@ def test_a_resolution_that_leaves_nothing(stopped: History, run: Run) -> None:
     stopped.rebase(run, "2.0", code=4)
     git(work(stopped), "checkout", "-q", "HEAD", "--", "pkg/one.py", "pkg/two.py")
     report = stopped.rebase(run, "--continue")
-    assert [item["fate"] for item in report["patches"]] == ["unmodified", "empty", "unmodified"]
+    assert [item["outcome"] for item in report["patches"]] == ["unmodified", "empty", "unmodified"]
     assert "second: dropped, empty" in (stopped.new / "CHANGELOG.md").read_text()
 
 
@@ -206,7 +206,7 @@ def test_what_has_no_markers_must_be_decided(history: History, run: Run) -> None
     git(work(history), "rm", "-q", "pkg/one.py")
     put("lib/elsewhere.py", "line seven\n")(work(history))
     (item,) = history.rebase(run, "--continue")["patches"]
-    assert item["fate"] == "modified"
+    assert item["outcome"] == "modified"
     assert "lib/elsewhere.py" in (history.new / "change.patch").read_text()
 
 

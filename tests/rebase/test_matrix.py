@@ -179,7 +179,7 @@ def test_bisect_finds_who_has_it(releases: History, run: Run) -> None:
 
 def test_bisect_of_what_nobody_broke(releases: History, run: Run) -> None:
     found = bisect(releases, run, "third")
-    assert (found["state"], found["release"], found["asked"]) == (None, None, "2.1")
+    assert (found["state"], found["release"], found["last"]) == (None, None, "2.1")
     assert "third applies up to 2.1" in run("--root", releases.path, "bisect", "third", "--known").out
 
 
@@ -218,7 +218,7 @@ def gradual(history: History) -> History:
     return history
 
 
-def test_a_cell_says_what_a_rebase_would_give_by_way_of_releases_in_between(gradual: History, run: Run) -> None:
+def test_a_cell_says_what_a_rebase_would_give_along_intermediate_releases(gradual: History, run: Run) -> None:
     found = matrix(gradual, run)
     assert states(found) == {
         "1.0": ["clean", "clean"],
@@ -226,13 +226,13 @@ def test_a_cell_says_what_a_rebase_would_give_by_way_of_releases_in_between(grad
         "2.0": ["merged", "clean"],
         "3.0": ["conflict", "unknown"],
     }
-    assert found["columns"][2]["cells"][0]["by_way_of"] == ["1.5"]
+    assert found["columns"][2]["cells"][0]["intermediate_releases"] == ["1.5"]
     assert found["columns"][3]["cells"][0]["paths"] == ["lib/uno.py"]
     assert matrix(gradual, run) == found
     assert gradual.rebase(run)["outcome"] == "rebased"
 
 
-def test_bisect_goes_by_way_of_releases_in_between_as_well(gradual: History, run: Run) -> None:
+def test_bisect_goes_along_intermediate_releases_as_well(gradual: History, run: Run) -> None:
     found = bisect(gradual, run, "change", "--known")
     assert (found["state"], found["after"], found["release"]) == ("conflict", "2.0", "3.0")
     assert [file["path"] for file in found["conflict"]["files"]] == ["lib/uno.py"]

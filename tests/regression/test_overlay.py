@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from patchset.model.project import load
 from patchset.model.series import Series
-from patchset.workflow.apply import read_series
+from patchset.project.project import load
+from patchset.workflow.workspace import read_series
 from regression.effects.overlay import build
 from regression.model.scenario import Edit
 from tests.conftest import BASE, TRAILERS, Root, Upstream, write

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from patchset.model.project import load
-from patchset.workflow.apply import read_series
+from patchset.project.project import load
+from patchset.workflow.workspace import read_series
 from regression.figures.verdict import Check, Verdict
 from regression.model.folder import read_controls, read_folder
 from regression.model.result import Ran, ScenarioResult

@@ -14,12 +14,12 @@ from typing import Any, Literal
 import pytest
 
 from patchset.model.component import Base, Component
-from patchset.model.project import load
+from patchset.project.project import load
 from patchset.sources import archive
-from patchset.sources.acquire import Acquired
+from patchset.sources.acquire import StoredBase
 from patchset.store.git import Git
-from patchset.workflow.apply import read_series
 from patchset.workflow.compute import compute
+from patchset.workflow.workspace import read_series
 from patchset.worktree.location import Location
 from toolkit.progress import Quiet
 
@@ -48,19 +48,18 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Trees]:
     @cache
     def make(spec: str) -> Trees:
         ((component, base),) = load(ROOT).select((spec,))
-        assert base.archive is not None
+        source = base.source("archive")
+        assert isinstance(source, archive.Archive)
         folder = tmp_path_factory.mktemp(spec.replace("@", "-"))
         git = Git(folder / "store.git")
         git.init()
-        commit = archive.import_archive(git, base.archive, archive.download(base.archive, Quiet()), Quiet())
-        recorded = base.archive
-        source = Acquired("archive", commit, "", recorded.covers, recorded.tree, recorded.patched_tree)
-        return check_out(component, base, git, source)
+        commit = archive.import_archive(git, source, archive.download(source, Quiet()), Quiet())
+        return check_out(component, base, git, StoredBase("archive", commit, "", source))
 
     return make
 
 
-def check_out(component: Component, base: Base, git: Git, source: Acquired) -> Trees:
+def check_out(component: Component, base: Base, git: Git, source: StoredBase) -> Trees:
     """Apply the series to a base that is in the store, and check out both trees beside the store."""
     folder = git.gitdir.parent
     location = Location(component.name, folder / "none", git.gitdir, folder, False)
@@ -72,10 +71,10 @@ def check_out(component: Component, base: Base, git: Git, source: Acquired) -> T
         Git(git.gitdir, tree).run("read-tree", "--reset", "-u", tip, env={"GIT_INDEX_FILE": str(folder / "index")})
         # vLLM asks for its own distribution to choose a platform: without one it takes none, as is wanted here.
         if component.name == "modelopt":
-            assert base.archive is not None
-            info = tree / f"{base.archive.project.replace('-', '_')}-{base.name.removeprefix('v')}.dist-info"
+            project = base.index_project or ""
+            info = tree / f"{project.replace('-', '_')}-{base.name.removeprefix('v')}.dist-info"
             info.mkdir()
-            (info / "METADATA").write_text(_METADATA.format(name=base.archive.project, version=base.name))
+            (info / "METADATA").write_text(_METADATA.format(name=project, version=base.name))
         checkouts.append(tree)
     return Trees(*checkouts)
 

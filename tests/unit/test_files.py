@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from patchset.model.project import find_root, load, read
 from patchset.model.series import read_entries
+from patchset.project.project import find_root, load, read
 from toolkit.errors import SeriesError, UsageError
 
 PATCH = "--- a/f\n+++ b/f\n@@ -1 +1 @@\n-a\n+b\n"

@@ -13,7 +13,7 @@ from packaging.specifiers import SpecifierSet
 
 from patchset.authoring.lint import lint
 from patchset.cli.main import COMMANDS
-from patchset.model.project import load
+from patchset.project.project import load
 from patchset.sources import archive
 from toolkit import errors
 from toolkit.progress import Quiet
@@ -46,7 +46,8 @@ def test_every_exit_code_is_documented() -> None:
 
 def test_every_key_is_documented() -> None:
     text = (ROOT / "docs/formats.md").read_text()
-    source = (ROOT / "tools/patchset/model/component.py").read_text()
+    readers = ("project/component_toml.py", "project/base_toml.py", "sources/submodule.py", "sources/archive.py")
+    source = "".join((ROOT / "tools/patchset" / name).read_text() for name in readers)
     keys = set(re.findall(r'\.(?:text|strings|get|tables|integer)\("([a-z-]+)"', source))
     assert len(keys) > 15
     for key in keys:

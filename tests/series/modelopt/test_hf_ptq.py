@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from patchset.model.project import load
+from patchset.project.project import load
 from patchset.sources import submodule
-from patchset.sources.acquire import Acquired
+from patchset.sources.acquire import StoredBase
 from patchset.store.git import Git
 from regression.cli.main import main
 from toolkit.progress import Quiet
@@ -63,7 +63,7 @@ def git_trees(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Trees
         git.init()
         git.run("config", "remote.origin.url", component.url)
         submodule.fetch(git, component.url, base.commit, Quiet(), spec)
-        source = Acquired("submodule", base.commit, "", (), base.tree, base.patched_tree)
+        source = StoredBase("submodule", base.commit, "", base.source("submodule"))
         return check_out(component, base, git, source)
 
     return make

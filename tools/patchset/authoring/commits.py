@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from functools import partial
 
-from patchset.engine.rebase import Step, replay
+from patchset.engine.replay import PatchStep, replay
 from patchset.store import merge as merging
 from patchset.store.git import Git
 from toolkit.errors import LocalChanges, PatchConflict, SeriesError
@@ -113,7 +113,7 @@ def folded(git: Git, commits: Sequence[Commit]) -> list[Commit]:
                 remedy="reword it: git rebase -i in extern/",
             )
         target.append(commit)
-    steps = [Step(commit.oid, commit.before, commit.after) for group in order for commit in group]
+    steps = [PatchStep(commit.oid, commit.before, commit.after) for group in order for commit in group]
     if not steps:
         return []
     done, stopped = replay(steps, steps[0].before if steps else "", partial(merging.merge, git))

@@ -9,25 +9,24 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from patchset.authoring import commits as reading
 from patchset.authoring import update
-from patchset.authoring.refresh import Ask, Report, Request, nobody, refresh_locked, with_trailers
+from patchset.authoring.refresh import Ask, RefreshReport, Request, nobody, refresh_locked, with_trailers
 from patchset.engine import export
 from patchset.engine.message import author_and_message
-from patchset.engine.rebase import Replayed, replay
-from patchset.model.component import Base, Component
+from patchset.engine.replay import ReplayedStep, replay
 from patchset.model.patch import split
-from patchset.model.project import Project
 from patchset.model.series import Entry, Series
 from patchset.model.trailers import REQUIRED, lint_trailers, trailers
 from patchset.store import merge as merging
 from patchset.store.difference import Comparer, comparer
-from patchset.store.git import Git, require
-from patchset.workflow.apply import current, read_series
-from patchset.workflow.steps import Stack, stack_of, unproved
-from patchset.worktree import lock
-from patchset.worktree.location import Location, locate
+from patchset.store.git import Git
+from patchset.workflow.apply import current
+from patchset.workflow.steps import Stack, stack_of
+from patchset.workflow.workspace import Workspace
+from patchset.worktree.location import Location
 from patchset.worktree.state import load as load_state
 from toolkit.errors import LocalChanges, PatchConflict, SeriesError, UsageError
 from toolkit.finding import refuse
@@ -36,8 +35,8 @@ _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 
 
 @dataclass(frozen=True)
-class Changed:
-    """What happened to a series; `followed` tells whether `extern/` was brought along."""
+class EditReport:
+    """The change of a series; `followed` is True where `extern/` was brought along."""
 
     component: str
     base: str
@@ -51,21 +50,12 @@ class Changed:
 
 
 @contextmanager
-def _opened(project: Project, component: Component, base: Base) -> Iterator[tuple[Location, Series, Stack]]:
-    require()
-    series = read_series(component, base)
-    refuse(series.findings, series.title)
-    location = locate(project.root, component)
-    with lock.hold(location.lock_file, component.name):
-        update.ready(project, location)
-        merging.clear(location.private)
-        source = update.source_of(location, series)
-        yield location, series, stack_of(location, series, unproved(source))
+def _opened(workspace: Workspace) -> Iterator[tuple[Location, Series, Stack]]:
+    with workspace.open() as (location, series):
+        yield location, series, stack_of(location, series, update.base_of(location, series))
 
 
-def new(
-    project: Project, component: Component, base: Base, name: str, message: str, lines: Sequence[str], ask: Ask
-) -> Report:
+def new(workspace: Workspace, name: str, message: str, lines: Sequence[str], ask: Ask) -> RefreshReport:
     """Make a patch of what was changed in `extern/` and is not committed: what is staged, or else all of it.
 
     `lines` are trailers to go below the message.
@@ -77,32 +67,32 @@ def new(
     """
     if not _NAME.match(name):
         raise UsageError(f"{name!r} is no name for a patch", remedy="letters, digits, `.`, `_` and `-`")
-    with _opened(project, component, base) as (location, series, _):
+    with _opened(workspace) as (location, series, _):
         if name in (entry.patch_name for entry in series.entries) or f"{name}.patch" in series.disabled:
             raise UsageError(f"{series.title} has a patch {name} already", remedy="choose another name, or edit it")
         _refuse_unapplied(location, series)
         text = with_trailers(message.strip("\n") + "\n", lines)
-        if base.recorded:
-            text = _complete(project, series, name, text, ask)
+        if series.base.recorded:
+            text = _complete(workspace.root, series, name, text, ask)
         if why := export.unusable(text):
             raise SeriesError(f"the new patch: {why}", remedy="reword it")
         oid = _commit(location, ["--file=-"], text)
         try:
-            return refresh_locked(project, location, series, Request({oid: name}, None, nobody))
+            return refresh_locked(workspace.root, location, series, Request({oid: name}, None, nobody))
         except BaseException:
             # The files keep what was changed; only the commit is taken back.
             Git(location.gitdir, location.work_tree).run("reset", "--quiet", "--soft", f"{oid}~1")
             raise
 
 
-def _complete(project: Project, series: Series, name: str, text: str, ask: Ask) -> str:
+def _complete(root: Path, series: Series, name: str, text: str, ask: Ask) -> str:
     """Return the message with the trailers that were asked for; refuse it where it is not complete."""
     there = {trailer.key for trailer in trailers(text)}
     made = [f"{key}: {value}" for key in REQUIRED if key not in there and (value := ask(name, key))]
     text = with_trailers(text, made)
     header = export.header_of(text, "patchset <patchset@localhost>", "").decode()
     file = series.folder / f"{name}.patch"
-    refuse(lint_trailers(file, header, series.base.name or None, project.root), f"the new patch {name}")
+    refuse(lint_trailers(file, header, series.base.name or None, root), f"the new patch {name}")
     return text
 
 
@@ -130,7 +120,7 @@ def _commit(location: Location, args: Sequence[str], message: str = "") -> str:
     return current(location)[1]
 
 
-def edit(project: Project, component: Component, base: Base, name: str) -> Report:
+def edit(workspace: Workspace, name: str) -> RefreshReport:
     """Fold what was changed in `extern/` and is not committed into a patch: what is staged, or else all of it.
 
     Raises:
@@ -138,18 +128,18 @@ def edit(project: Project, component: Component, base: Base, name: str) -> Repor
         LocalChanges: nothing was changed, or the series is not applied.
         PatchConflict: the change does not fit before the later patches; nothing was changed then.
     """
-    with _opened(project, component, base) as (location, series, stack):
+    with _opened(workspace) as (location, series, stack):
         _known(series, name)
         _refuse_unapplied(location, series)
-        commits = {patch.name: patch.commit for patch in stack.made.patches}
+        commits = {patch.name: patch.commit for patch in stack.patched.patches}
         commit = commits.get(name)
         if commit is None:
-            raise UsageError(f"{name} is outside the {stack.source.kind}", remedy="apply from the submodule first")
+            raise UsageError(f"{name} is outside the {stack.base.kind}", remedy="apply from the submodule first")
         before = current(location)[1]
         _refuse_conflict(location, stack, name)
         _commit(location, [f"--message={reading.FIXUP}{_subject_of(series, name)}"])
         try:
-            return refresh_locked(project, location, series, Request({}, None, nobody))
+            return refresh_locked(workspace.root, location, series, Request({}, None, nobody))
         except BaseException:
             Git(location.gitdir, location.work_tree).run("reset", "--quiet", "--soft", before)
             raise
@@ -179,43 +169,37 @@ def _refuse_conflict(location: Location, stack: Stack, name: str) -> None:
             )
 
 
-def reword(
-    project: Project,
-    component: Component,
-    base: Base,
-    name: str,
-    how: Callable[[str], str | None],
-) -> Changed:
+def reword(workspace: Workspace, name: str, how: Callable[[str], str | None]) -> EditReport:
     """Change the message of a patch, trailers included; `how` gives the new one, None to leave it.
 
     Raises:
         UsageError: there is no such patch.
         SeriesError: the new message breaks the format.
     """
-    with _opened(project, component, base) as (location, series, stack):
+    with _opened(workspace) as (location, series, stack):
         _known(series, name)
         patch = next(item for item in series.patches if item.name == name)
         message = author_and_message(patch)[1]
         made = how(message)
         if made is None or made.strip() == message.strip():
-            return Changed(component.name, base.name, name, "unchanged", (), False)
+            return EditReport(series.component.name, series.base.name, name, "unchanged", (), False)
         if why := export.unusable(made):
             raise SeriesError(f"{name}: {why}", remedy="reword it")
         data = export.with_message(patch.data, made.strip("\n") + "\n")
-        if base.recorded:
+        if series.base.recorded:
             header = split(data)[0].decode("utf-8", errors="replace")
-            refuse(lint_trailers(patch.file, header, base.name or None, project.root), name)
+            refuse(lint_trailers(patch.file, header, series.base.name or None, workspace.root), name)
         files = [
             (entry, data if entry.patch_name == name else old)
             for entry, old in zip(series.entries, series.files, strict=True)
         ]
-        update.refuse_follow(project, series, stack.made.tip)
-        written = update.put(location, series, update.Change(tuple(files)), expected=stack.made.tree)
-        followed = update.follow(project, written, f"reword {name}")
-        return Changed(component.name, base.name, name, "message changed", (), followed)
+        update.refuse_follow(workspace.root, series, stack.patched.tip)
+        written = update.put(location, series, update.Change(tuple(files)), expected=stack.patched.tree)
+        followed = update.follow(workspace.root, written, f"reword {name}")
+        return EditReport(series.component.name, series.base.name, name, "message changed", (), followed)
 
 
-def drop(project: Project, component: Component, base: Base, name: str, reason: str) -> Changed:
+def drop(workspace: Workspace, name: str, reason: str) -> EditReport:
     """Take a patch out of a series; the reason goes into its changelog. Later patches are merged onto the rest.
 
     Raises:
@@ -223,10 +207,10 @@ def drop(project: Project, component: Component, base: Base, name: str, reason: 
         PatchConflict: a later patch needs it.
         LocalChanges: work of the user's in `extern/` is in the way.
     """
-    with _opened(project, component, base) as (location, series, stack):
+    with _opened(workspace) as (location, series, stack):
         _known(series, name)
         with merging.scratch(location.git, location.private) as git, comparer(git) as compare:
-            start = location.git.tree_of(stack.made.base_commit) or ""
+            start = location.git.tree_of(stack.patched.base_commit) or ""
             done, stopped = replay(stack.steps, start, partial(merging.merge, git), skip={name: reason})
             if stopped is not None:
                 raise PatchConflict(
@@ -251,13 +235,13 @@ def drop(project: Project, component: Component, base: Base, name: str, reason: 
             tree = done[-1].after if done else start
         line = f"{name}: dropped: {reason}"
         change = update.Change(tuple(files), "Changed", (line,))
-        _refuse_own(project, location, series, stack)
+        _refuse_own(workspace.root, location, series, stack)
         written = update.put(location, series, change, expected=tree)
-        followed = update.follow(project, written, f"drop {name}")
-        return Changed(component.name, base.name, name, "dropped", tuple(later), followed)
+        followed = update.follow(workspace.root, written, f"drop {name}")
+        return EditReport(series.component.name, series.base.name, name, "dropped", tuple(later), followed)
 
 
-def _refuse_own(project: Project, location: Location, series: Series, stack: Stack) -> None:
+def _refuse_own(root: Path, location: Location, series: Series, stack: Stack) -> None:
     """Commits of the user's on top would be left behind: they have to become patches first."""
     state = load_state(location.state_file) if location.populated else None
     if state is None or state.base != series.base.name or state.tip == state.base_commit:
@@ -267,10 +251,10 @@ def _refuse_own(project: Project, location: Location, series: Series, stack: Sta
             f"{series.component.path} has commits that are not in the series",
             remedy="run `patchset refresh` first, then again",
         )
-    update.refuse_follow(project, series, stack.made.base_commit)
+    update.refuse_follow(root, series, stack.patched.base_commit)
 
 
-def _same(compare: Comparer, item: Replayed) -> bool:
+def _same(compare: Comparer, item: ReplayedStep) -> bool:
     return compare.compare(item.before, item.after) == compare.compare(item.step.before, item.step.after)
 
 

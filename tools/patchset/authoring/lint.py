@@ -6,9 +6,9 @@ from email import message_from_string
 from email.utils import parseaddr
 from pathlib import Path
 
-from patchset.model.project import Project, read
 from patchset.model.series import load
 from patchset.model.trailers import lint_trailers
+from patchset.project.project import Project, read
 from patchset.store.git import Git
 from patchset.worktree.location import superproject_gitdir
 from toolkit.finding import Finding

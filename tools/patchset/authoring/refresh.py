@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 from patchset.authoring import commits as reading
@@ -13,23 +14,20 @@ from patchset.authoring import update
 from patchset.authoring.commits import Commit
 from patchset.engine import export
 from patchset.engine.message import author_and_message
-from patchset.model.component import Base, Component
 from patchset.model.patch import Patch, split
-from patchset.model.project import Project
 from patchset.model.series import Entry, Series
 from patchset.model.trailers import REQUIRED, lint_trailers, trailers
 from patchset.store import merge as merging
 from patchset.store.difference import Comparer, comparer
-from patchset.store.git import Git, require
-from patchset.workflow.apply import current, read_series
+from patchset.store.git import Git
+from patchset.workflow.apply import current
 from patchset.workflow.status import local_changes
-from patchset.workflow.steps import Stack, stack_of, unproved
-from patchset.worktree import lock, switch
-from patchset.worktree.location import Location, locate
+from patchset.workflow.steps import Stack, stack_of
+from patchset.workflow.workspace import Workspace
+from patchset.worktree import switch
+from patchset.worktree.location import Location
 from patchset.worktree.state import load as load_state
 from toolkit.errors import LocalChanges, SeriesError
-from toolkit.finding import refuse
-from toolkit.progress import Reporter
 
 What = Literal["unchanged", "changed", "message changed", "new", "moved", "dropped", "outside"]
 # Asked for the value of a trailer that a new patch lacks; gives None where nobody can answer.
@@ -46,7 +44,7 @@ class Refreshed:
 
 
 @dataclass(frozen=True)
-class Report:
+class RefreshReport:
     """What a refresh did; `left` are paths with uncommitted work, which is not in the series."""
 
     component: str
@@ -78,7 +76,7 @@ def nobody(patch: str, key: str) -> str | None:
     return None
 
 
-def refresh(project: Project, component: Component, base: Base, request: Request, reporter: Reporter) -> Report:
+def refresh(workspace: Workspace, request: Request) -> RefreshReport:
     """Write the commits that stand in `extern/` above the base back into the series.
 
     Raises:
@@ -86,32 +84,26 @@ def refresh(project: Project, component: Component, base: Base, request: Request
         SeriesError: a new patch lacks its trailers, a commit of a patch is gone and nobody says why, or a commit
             cannot be a patch. Nothing was changed then.
     """
-    require()
-    series = read_series(component, base)
-    refuse(series.findings, series.title)
-    location = locate(project.root, component)
-    with lock.hold(location.lock_file, component.name):
-        return refresh_locked(project, location, series, request)
+    with workspace.open() as (location, series):
+        return refresh_locked(workspace.root, location, series, request)
 
 
-def refresh_locked(project: Project, location: Location, series: Series, request: Request) -> Report:
-    """Do it; the component's lock is held."""
+def refresh_locked(root: Path, location: Location, series: Series, request: Request) -> RefreshReport:
+    """Refresh a series whose component is locked."""
     if not location.populated:
         raise LocalChanges(
             f"{series.component.path} is empty: nothing is applied", remedy=f"run `patchset apply {series.title}` first"
         )
-    update.ready(project, location)
-    merging.clear(location.private)
     switch.refuse_under_way(location)
     _, head = current(location)
-    source = update.source_of(location, series)
-    stack = stack_of(location, series, unproved(source))
+    base = update.base_of(location, series)
+    stack = stack_of(location, series, base)
     _refuse_other(location, series, stack, head)
-    above = reading.above(location.git, source.commit, head)
+    above = reading.above(location.git, base.commit, head)
     _refuse_unapplied(location, series, stack, above)
     with merging.scratch(location.git, location.private) as git, comparer(git) as compare:
         items = reading.folded(git, above)
-        plan = _Plan(project, series, stack, git, compare, request)
+        plan = _Plan(root, series, stack, git, compare, request)
         files, done = plan.files(items)
     dropped = [item for item in done if item.what == "dropped"]
     lines = tuple(f"{item.name}: dropped: {request.reason}" for item in dropped)
@@ -121,8 +113,8 @@ def refresh_locked(project: Project, location: Location, series: Series, request
     tree = location.git.tree_of(head) or ""
     new = update.put(location, series, change, expected=tree) if changed else series
     if changed or head != (load_state(location.state_file) or _NoState).tip:
-        update.follow(project, new, f"refresh {series.title}")
-    return Report(series.component.name, series.base.name, changed, tree, done, local_changes(location))
+        update.follow(root, new, f"refresh {series.title}")
+    return RefreshReport(series.component.name, series.base.name, changed, tree, done, local_changes(location))
 
 
 class _NoState:
@@ -138,7 +130,7 @@ def _refuse_other(location: Location, series: Series, stack: Stack, head: str) -
             remedy=f"name it: patchset refresh {series.component.name}@{state.base}",
         )
     # Another series with the same tree: an earlier refresh that was stopped before its end.
-    stopped = location.git.tree_of(head) == stack.made.tree
+    stopped = location.git.tree_of(head) == stack.patched.tree
     if state is not None and state.digest not in ("", series.digest) and not stopped:
         raise LocalChanges(
             f"the files of {series.title} have changed since they were applied",
@@ -149,7 +141,7 @@ def _refuse_other(location: Location, series: Series, stack: Stack, head: str) -
 def _refuse_unapplied(location: Location, series: Series, stack: Stack, above: Sequence[Commit]) -> None:
     """Where the series was never applied, that its commits are not there says nothing."""
     state = load_state(location.state_file)
-    known = {patch.commit for patch in stack.made.patches}
+    known = {patch.commit for patch in stack.patched.patches}
     if state is not None and state.tip != state.base_commit:
         return
     if series.entries and not any(commit.oid in known for commit in above):
@@ -162,10 +154,8 @@ def _refuse_unapplied(location: Location, series: Series, stack: Stack, above: S
 class _Plan:
     """Matches commits to patches and makes their files."""
 
-    def __init__(
-        self, project: Project, series: Series, stack: Stack, git: Git, compare: Comparer, request: Request
-    ) -> None:
-        self._project = project
+    def __init__(self, root: Path, series: Series, stack: Stack, git: Git, compare: Comparer, request: Request) -> None:
+        self._root = root
         self._series = series
         self._git = git
         self._compare = compare
@@ -173,7 +163,7 @@ class _Plan:
         self._stack = stack
         self._patches = {patch.name: patch for patch in series.patches}
         self._entries = {entry.patch_name: entry for entry in series.entries}
-        self._commits = {patch.name: patch.commit for patch in stack.made.patches}
+        self._commits = {patch.name: patch.commit for patch in stack.patched.patches}
         self._steps = {step.name: step for step in stack.steps}
         self._context = export.context_of(series.patches)
 
@@ -271,7 +261,7 @@ class _Plan:
         if not self._series.base.recorded:
             return text, []
         file = self._series.folder / f"{name}.patch"
-        found = lint_trailers(file, header.decode(), self._series.base.name or None, self._project.root)
+        found = lint_trailers(file, header.decode(), self._series.base.name or None, self._root)
         return text, [f"{name} ({item.oid[:12]} {item.subject}): {finding.message}" for finding in found]
 
     def _asked(self, name: str, message: str) -> str:

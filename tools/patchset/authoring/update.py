@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from patchset.model.project import Project
 from patchset.model.series import Entry, Series
-from patchset.sources.acquire import Acquired
+from patchset.project import base_toml
+from patchset.sources.acquire import StoredBase
 from patchset.store.objects import diff
 from patchset.workflow import changelog, folder
-from patchset.workflow.apply import branch_of, current, worktree_source
+from patchset.workflow.apply import branch_of, current, state_of, worktree_base
 from patchset.workflow.compute import compute
-from patchset.workflow.record import here, trees, updated
-from patchset.workflow.steps import unproved
-from patchset.worktree import journal, switch
+from patchset.workflow.record import compute_trees, stored_bases, with_trees
+from patchset.workflow.series_file import series_text
+from patchset.worktree import switch
 from patchset.worktree.location import Location, locate
-from patchset.worktree.state import State
 from patchset.worktree.state import load as load_state
 from toolkit.errors import IntegrityError
 from toolkit.finding import refuse
@@ -31,29 +30,22 @@ class Change:
     lines: tuple[str, ...] = ()
 
 
-def ready(project: Project, location: Location) -> Location:
-    """Finish what an earlier run left behind; the component's lock is held."""
-    if location.populated:
-        journal.recover(location.git, location.private, switch.stage_folder(location))
-    return location
-
-
-def source_of(location: Location, series: Series) -> Acquired:
+def base_of(location: Location, series: Series) -> StoredBase:
     """Return the base that the work tree's series stands on: of the source that is applied, or any that is here.
 
     Raises:
         IntegrityError: none is here.
     """
     if not series.base.recorded:
-        return worktree_source(location, series)
+        return worktree_base(location)
     state = load_state(location.state_file)
-    found = here(location, series.base)
-    wanted = [item for item in found if state is not None and item.kind == state.source]
-    if not found:
+    bases = stored_bases(location, series.base)
+    applied = [base for base in bases if state is not None and base.kind == state.source]
+    if not bases:
         raise IntegrityError(
             f"{series.title} is not in the component's repository", remedy=f"patchset apply {series.title} brings it"
         )
-    return (wanted or found)[0]
+    return (applied or bases)[0]
 
 
 def put(location: Location, old: Series, change: Change, expected: str | None = None) -> Series:
@@ -67,11 +59,10 @@ def put(location: Location, old: Series, change: Change, expected: str | None = 
     entries = tuple(entry for entry, _ in change.files)
     new = replace(old, entries=entries, files=tuple(data for _, data in change.files))
     refuse(new.findings, new.title)
-    source = source_of(location, old)
-    made = compute(location, new, unproved(source))
-    if expected is not None and made.tree != expected:
+    patched = compute(location, new, base_of(location, old).unproven())
+    if expected is not None and patched.tree != expected:
         raise IntegrityError(
-            f"{new.title}: the patches give tree {made.tree}, the commits {expected}",
+            f"{new.title}: the patches give tree {patched.tree}, the commits {expected}",
             remedy="report this; nothing was written",
         )
     contents = folder.read(old.folder)
@@ -80,54 +71,17 @@ def put(location: Location, old: Series, change: Change, expected: str | None = 
     contents |= {entry.name: data for entry, data in change.files}
     contents["series"] = series_text(old, entries).encode()
     if old.base.recorded:
-        done = trees(location, new, here(location, old.base))
-        contents["base.toml"] = updated(contents["base.toml"].decode(), done).encode()
+        trees = compute_trees(location, new, stored_bases(location, old.base))
+        contents[base_toml.NAME] = with_trees(old.base, trees).encode()
     if change.lines:
         text = contents.get(changelog.NAME, b"").decode()
-        made_text = changelog.added(text, old.component.name, old.base.name, change.heading, change.lines)
-        contents[changelog.NAME] = made_text.encode()
+        text = changelog.added(text, old.component.name, old.base.name, change.heading, change.lines)
+        contents[changelog.NAME] = text.encode()
     folder.write(old.folder, contents)
     return new
 
 
-def series_text(old: Series, entries: Sequence[Entry]) -> str:
-    """Return the `series` file for other entries: lines and comments stay where they are as far as they can."""
-    lines = (old.folder / "series").read_text("utf-8").split("\n")
-    before = {entry.name: entry for entry in old.entries}
-    names = [entry.name for entry in entries]
-    if [name for name in names if name in before] == [name for name in before if name in names]:
-        return _merged(lines, old, entries)
-    # Reordered: comments cannot be told to belong to a line; they stay on top.
-    comments = [line for line in lines if line.strip().startswith("#")]
-    return "\n".join([*comments, *(_line(entry) for entry in entries), ""])
-
-
-def _merged(lines: list[str], old: Series, entries: Sequence[Entry]) -> str:
-    by_line = {entry.line: entry for entry in old.entries}
-    wanted = list(entries)
-    known: Mapping[str, Entry] = {entry.name: entry for entry in old.entries}
-    out: list[str] = []
-    for number, line in enumerate(lines, 1):
-        entry = by_line.get(number)
-        if entry is None:
-            out.append(line)
-            continue
-        while wanted and wanted[0].name not in known:
-            out.append(_line(wanted.pop(0)))
-        if wanted and wanted[0].name == entry.name:
-            out.append(line if wanted[0].strip == entry.strip else _line(wanted[0]))
-            wanted.pop(0)
-    rest = [_line(entry) for entry in wanted]
-    while out and not out[-1]:
-        out.pop()
-    return "\n".join([*out, *rest, ""])
-
-
-def _line(entry: Entry) -> str:
-    return entry.name if entry.strip == 1 else f"{entry.name} -p{entry.strip}"
-
-
-def follow(project: Project, series: Series, message: str) -> bool:
+def follow(root: Path, series: Series, message: str) -> bool:
     """Bring `extern/` to the series as it is now, if it holds this series; the component's lock is held.
 
     The user's uncommitted work stays; where the change would cost some, it is refused.
@@ -135,36 +89,26 @@ def follow(project: Project, series: Series, message: str) -> bool:
     Raises:
         LocalChanges: it is; names the paths.
     """
-    location = locate(project.root, series.component)
+    location = locate(root, series.component)
     state = load_state(location.state_file) if location.populated else None
     if state is None or state.base != series.base.name or state.tip == state.base_commit:
         return False
-    source = source_of(location, series)
-    made = compute(location, series, unproved(source))
+    base = base_of(location, series)
+    patched = compute(location, series, base.unproven())
     before = current(location)
-    changes = diff(location.git, before[1], made.tip)
-    new = State(
-        base=series.base.name,
-        source=source.kind,
-        digest=series.digest,
-        base_commit=source.commit,
-        tip=made.tip,
-        tree=made.tree,
-        patches=made.patches,
-        branch=state.branch,
-        stats=dict.fromkeys(diff(location.git, source.commit, made.tip)),
-    )
-    switch.switch(location, before, made.tip, branch_of(series.base), new, message, changes=changes)
+    changes = diff(location.git, before[1], patched.tip)
+    new = replace(state_of(series, base, patched, diff(location.git, base.commit, patched.tip)), branch=state.branch)
+    switch.switch(location, before, patched.tip, branch_of(series.base), new, message, changes=changes)
     return True
 
 
-def refuse_follow(project: Project, series: Series, tip: str) -> None:
+def refuse_follow(root: Path, series: Series, tip: str) -> None:
     """Raise `LocalChanges` if `follow` would: asked before anything is written.
 
     Raises:
         LocalChanges: work of the user's is in the way, or git is in the middle of something.
     """
-    location = locate(project.root, series.component)
+    location = locate(root, series.component)
     state = load_state(location.state_file) if location.populated else None
     if state is None or state.base != series.base.name or state.tip == state.base_commit:
         return

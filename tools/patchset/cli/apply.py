@@ -4,42 +4,30 @@ from __future__ import annotations
 
 import click
 
-from patchset.cli.main import Context, common
-from patchset.model.project import load
-from patchset.sources.acquire import Mode
-from patchset.workflow.apply import Report, apply_series, unapply_series
+from patchset.cli.context import Context
+from patchset.cli.options import common, offline_option, source_option
+from patchset.workflow.apply import ApplyReport, apply_series, unapply_series
 
 
 @click.command("apply")
-@click.option(
-    "--source",
-    type=click.Choice(["auto", "submodule", "archive"]),
-    default="auto",
-    show_default=True,
-    help="Where a base comes from: its git host, or the registry's archive. auto takes what is here, then "
-    "the submodule if its host answers, else the archive.",
+@source_option(
+    "Where a base comes from: its git host, or the registry's archive. auto takes what is here, then "
+    "the submodule if its host answers, else the archive."
 )
-@click.option("--offline", is_flag=True, help="Ask no network: take what is here or in the cache.")
+@offline_option
 @common(
     """  patchset apply
   patchset apply vllm --source archive
   patchset apply modelopt@0.40.0"""
 )
 @click.pass_obj
-def apply_command(context: Context, specs: tuple[str, ...], source: Mode, offline: bool, as_json: bool) -> int:
+def apply_command(context: Context, specs: tuple[str, ...], source: str, offline: bool, as_json: bool) -> int:
     """Bring extern/ to the patched trees, one commit a patch.
 
     Components are taken at their pinned base where none is named. A second run does nothing. Whatever would
     cost work of yours is refused, and then nothing is changed.
     """
-    from toolkit.console import Terminal
-
-    project = load(context.find_root())
-    reports = [
-        apply_series(project, component, base, source, Terminal(), offline=offline)
-        for component, base in project.select(specs)
-    ]
-    _print(reports, as_json)
+    _print([apply_series(workspace) for workspace in context.workspaces(specs, source, offline)], as_json)
     return 0
 
 
@@ -51,13 +39,11 @@ def apply_command(context: Context, specs: tuple[str, ...], source: Mode, offlin
 @click.pass_obj
 def unapply_command(context: Context, specs: tuple[str, ...], as_json: bool) -> int:
     """Bring extern/ back to the bases' trees, as they were before apply."""
-    project = load(context.find_root())
-    reports = [unapply_series(project, component, base) for component, base in project.select(specs)]
-    _print(reports, as_json)
+    _print([unapply_series(workspace) for workspace in context.workspaces(specs)], as_json)
     return 0
 
 
-def _print(reports: list[Report], as_json: bool) -> None:
+def _print(reports: list[ApplyReport], as_json: bool) -> None:
     if as_json:
         from toolkit.console import print_json
 
@@ -67,7 +53,7 @@ def _print(reports: list[Report], as_json: bool) -> None:
         _print_one(report)
 
 
-def _print_one(report: Report) -> None:
+def _print_one(report: ApplyReport) -> None:
     title = f"{report.component} {report.base}".strip()
     done = [patch for patch in report.patches if patch.commit]
     count = f"{len(done)} patch{'es' if len(done) != 1 else ''}"

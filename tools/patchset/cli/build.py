@@ -7,11 +7,10 @@ from pathlib import Path
 
 import click
 
-from patchset.cli.main import Context, common
-from patchset.model.project import load
-from patchset.sources.acquire import Mode
-from patchset.workflow.build import Built, Options, Route, build
-from patchset.workflow.verify import Verified, verify_installed, verify_wheel
+from patchset.cli.context import Context
+from patchset.cli.options import common, offline_option, source_option
+from patchset.workflow.build import BuildOptions, BuildReport, Route, build
+from patchset.workflow.verify import VerifyReport, verify_installed, verify_wheel
 from toolkit.errors import UsageError, VerifyFailed
 
 
@@ -31,16 +30,10 @@ from toolkit.errors import UsageError, VerifyFailed
 )
 @click.option("--platform", help="The wheel's platform tag, or its end (aarch64).  [default: this machine]")
 @click.option("--variant", help="Which build: cuda or cpu for vLLM; empty from source.  [default: the first]")
-@click.option(
-    "--source",
-    type=click.Choice(["auto", "submodule", "archive"]),
-    default="auto",
-    show_default=True,
-    help="Where a base comes from, as for apply.",
-)
+@source_option("Where a base comes from, as for apply.")
 @click.option("--cuda-arch", help="Source build: TORCH_CUDA_ARCH_LIST, such as 12.0 or 9.0;12.0.")
 @click.option("--jobs", type=click.IntRange(1), help="Source build: compile jobs at once (MAX_JOBS).")
-@click.option("--offline", is_flag=True, help="Ask no network: take what is here or in the cache.")
+@offline_option
 @common(
     """  patchset build
   patchset build vllm@v0.30.0 --variant cpu
@@ -55,7 +48,7 @@ def build_command(
     out: Path | None,
     platform: str | None,
     variant: str | None,
-    source: Mode,
+    source: str,
     cuda_arch: str | None,
     jobs: int | None,
     offline: bool,
@@ -66,29 +59,26 @@ def build_command(
     An overlay is the official wheel, its sha256 checked, in which just the files that the series changes are
     replaced. The version becomes VERSION+patchset.HASH, and the wheel says in itself what it was made of.
     """
-    from toolkit.console import Terminal, print_json
+    from toolkit.console import print_json
 
-    project = load(context.find_root())
-    options = Options(
+    options = BuildOptions(
         route=route,
-        out=out if out is not None else project.root / "dist",
+        out=out if out is not None else context.find_root() / "dist",
         platform=platform,
         variant=variant,
-        source=source,
-        offline=offline,
         cuda_arch=cuda_arch,
         jobs=jobs,
     )
-    done = [build(project, component, base, options, Terminal()) for component, base in project.select(specs)]
+    reports = [build(workspace, options) for workspace in context.workspaces(specs, source, offline)]
     if as_json:
-        print_json([item.as_json() for item in done])
+        print_json([report.as_json() for report in reports])
         return 0
-    for item in done:
-        _print_built(item)
+    for report in reports:
+        _print_build(report)
     return 0
 
 
-def _print_built(item: Built) -> None:
+def _print_build(item: BuildReport) -> None:
     from toolkit.console import console, escape
 
     out = console()
@@ -116,7 +106,7 @@ def _print_built(item: Built) -> None:
     type=click.Path(path_type=Path),
     help="The environment's Python, for --installed.  [default: the one that runs this tool]",
 )
-@click.option("--offline", is_flag=True, help="Ask no network: take what is here or in the cache.")
+@offline_option
 @common(
     """  patchset verify dist/*.whl
   patchset verify --installed --python .venv/bin/python""",
@@ -135,19 +125,19 @@ def verify_command(
 
     if not wheels and not installed:
         raise UsageError("nothing to verify", remedy="name wheels, or ask for --installed")
-    project = load(context.find_root())
-    found = [verify_wheel(project, wheel, Terminal(), offline=offline) for wheel in wheels]
+    project = context.project()
+    reports = [verify_wheel(project, wheel, Terminal(), offline=offline) for wheel in wheels]
     if installed:
-        found += verify_installed(project, python or Path(sys.executable), Terminal(), offline=offline)
+        reports += verify_installed(project, python or Path(sys.executable), Terminal(), offline=offline)
     if as_json:
-        print_json([item.as_json() for item in found])
+        print_json([report.as_json() for report in reports])
     else:
-        for item in found:
-            _print_verified(item)
-    return 0 if all(item.good for item in found) else VerifyFailed.exit_code
+        for report in reports:
+            _print_verification(report)
+    return 0 if all(report.good for report in reports) else VerifyFailed.exit_code
 
 
-def _print_verified(item: Verified) -> None:
+def _print_verification(item: VerifyReport) -> None:
     from toolkit.console import console, escape
 
     out = console()

@@ -1,23 +1,16 @@
-"""The `patchset` command: its global options, and what its commands share."""
+"""The `patchset` command: its global options and the table of its commands."""
 
 from __future__ import annotations
 
-import inspect
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
-from patchset import __version__
+from patchset.cli.context import Context
+from toolkit import __version__
 from toolkit.commands import LazyGroup, run
-from toolkit.errors import PatchsetError, UsageError
-
-if TYPE_CHECKING:
-    from patchset.model.component import Base, Component
-    from patchset.model.project import Project
 
 # name -> module of patchset.cli with a click command of that name; loaded when it is run, so that start-up
 # pays for one command only. The text is the command's line in `--help`.
@@ -45,18 +38,6 @@ COMMANDS = {
 
 # Names that these commands had: they still answer, and say the new one.
 RENAMED = {"blame": ("patchset.cli.matrix:bisect_command", "patchset bisect")}
-
-
-@dataclass
-class Context:
-    """What every command gets: the root that was asked for, or None to look for it from here upwards."""
-
-    root: Path | None
-
-    def find_root(self) -> Path:
-        from patchset.model.project import find_root
-
-        return self.root.resolve() if self.root is not None else find_root(Path.cwd())
 
 
 EPILOG = """\b
@@ -97,84 +78,3 @@ def main(argv: Sequence[str] | None = None) -> int:
 def entry() -> None:
     """The console script."""
     sys.exit(main())
-
-
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
-
-
-def common(epilog: str, *, specs: bool = True) -> Decorator:
-    """Give a command what all of them have: its examples, `--json`, and the names of components."""
-
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        function = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")(function)
-        if specs:
-            argument = click.argument("specs", nargs=-1, metavar="[COMPONENT[@BASE]]...", shell_complete=complete_specs)
-            function = argument(function)
-        function.__doc__ = f"{inspect.cleandoc(function.__doc__ or '')}\n\n\b\nExamples:\n{epilog}"
-        return function
-
-    return decorate
-
-
-def complete_components(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Complete one COMPONENT or COMPONENT@BASE."""
-    return complete_specs(ctx, parameter, incomplete)
-
-
-def complete_patches(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Complete the name of a patch of a pinned series."""
-    return [name for name in _patches(ctx) if name.startswith(incomplete)]
-
-
-def complete_specs(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Complete COMPONENT and COMPONENT@BASE from the project that the shell stands in."""
-    project = _project(ctx)
-    if project is None:
-        return []
-    names = [item.name for item in project.components]
-    names += [f"{item.name}@{base.name}" for item in project.components for base in item.bases if base.name]
-    return [name for name in names if name.startswith(incomplete)]
-
-
-def _project(ctx: click.Context) -> Project | None:
-    """Return the project that the shell stands in, whatever is wrong with it."""
-    from patchset.model.project import read
-
-    root = ctx.find_root()
-    context = root.obj if isinstance(root.obj, Context) else Context(root.params.get("root"))
-    try:
-        return read(context.find_root())[0]
-    except PatchsetError:
-        return None
-
-
-def _patches(ctx: click.Context) -> list[str]:
-    from patchset.model.project import pinned
-    from patchset.model.series import read_entries
-
-    project = _project(ctx)
-    names: list[str] = []
-    for component in project.components if project else ():
-        try:
-            base = pinned(component)
-            names += [entry.patch_name for entry in read_entries(base.folder / "series")[0]]
-        except (PatchsetError, OSError):
-            continue
-    return names
-
-
-def owner(project: Project, name: str, spec: str | None) -> tuple[Component, Base]:
-    """Return the component and base whose series has a patch.
-
-    Raises:
-        UsageError: none has; names those that there are.
-    """
-    from patchset.workflow.apply import read_series
-
-    known: list[str] = []
-    for component, base in project.select((spec,) if spec else ()):
-        names = [entry.patch_name for entry in read_series(component, base).entries]
-        known += names
-        if name in names:
-            return component, base
-    raise UsageError(f"there is no patch {name!r}", remedy=f"known patches: {', '.join(known) or 'none'}")

@@ -6,21 +6,15 @@ from pathlib import Path
 
 import click
 
-from patchset.cli.main import Context, common, complete_components, complete_patches, owner
-from patchset.model.project import load
-from patchset.rebasing import matrix as work
-from patchset.rebasing.bisect import Blame, Range, blame
-from patchset.rebasing.matrix import Choice, Matrix
-from patchset.sources.acquire import Mode
+from patchset.cli.complete import complete_patches, complete_specs
+from patchset.cli.context import Context
+from patchset.cli.matrix_style import LEGEND, MARKS
+from patchset.cli.options import common, source_option
+from patchset.rebasing.bisect import BisectReport, SearchRange, bisect
+from patchset.rebasing.matrix import Matrix, ReleaseChoice, matrix
 from toolkit.errors import UsageError
 
-_SOURCE = click.option(
-    "--source",
-    type=click.Choice(["auto", "submodule", "archive"]),
-    default="auto",
-    show_default=True,
-    help="Which trees to take; auto takes commits where all are in the repository, else archives.",
-)
+_SOURCE = source_option("Which trees to take; auto takes commits where all are in the repository, else archives.")
 
 
 @click.command("matrix")
@@ -44,7 +38,7 @@ def matrix_command(
     first: str | None,
     last: str | None,
     html: Path | None,
-    source: Mode,
+    source: str,
     as_json: bool,
 ) -> int:
     """Tell how every patch of a series fares at every known release, in order and one on the other.
@@ -52,25 +46,22 @@ def matrix_command(
     Without options these are the releases in the repository, the bases of the project, and what the package index
     lists that is newer than the series' base; they are fetched once. Nothing is applied anywhere.
     """
-    from toolkit.console import Terminal, print_json
+    from toolkit.console import print_json
 
     for value in (first, last):
         _version(value)
-    project = load(context.find_root())
-    choice = Choice(known, everything, first, last)
-    done = [
-        work.matrix(project, component, base, choice, source, Terminal()) for component, base in project.select(specs)
-    ]
+    choice = ReleaseChoice(known, everything, first, last)
+    matrices = [matrix(workspace, choice) for workspace in context.workspaces(specs, source)]
     if html is not None:
         from patchset.cli.matrix_html import page
 
-        html.write_text(page(done), "utf-8")
+        html.write_text(page(matrices), "utf-8")
         click.echo(f"wrote {html}", err=True)
     if as_json:
-        print_json([item.as_json() for item in done])
+        print_json([item.as_json() for item in matrices])
         return 0
     if html is None:
-        for item in done:
+        for item in matrices:
             _print(item)
     return 0
 
@@ -80,24 +71,6 @@ def _version(value: str | None) -> None:
 
     if value is not None and version_of(value) is None:
         raise UsageError(f"{value!r} is no release", remedy="name one such as v0.30.0")
-
-
-CELLS = {
-    "clean": ("green", "="),
-    "merged": ("cyan", "~"),
-    "upstreamed": ("magenta", "U"),
-    "conflict": ("bold red", "X"),
-    "unknown": ("dim", "."),
-    "outside": ("yellow", "o"),
-}
-LEGEND = {
-    "clean": "applies as it stands",
-    "merged": "fits by a three-way merge",
-    "upstreamed": "upstream has it",
-    "conflict": "conflicts",
-    "unknown": "an earlier patch conflicts: says nothing",
-    "outside": "its files are not in the archive",
-}
 
 
 def _print(item: Matrix) -> None:
@@ -121,10 +94,10 @@ def _print(item: Matrix) -> None:
         heads = [_head(column.release, item.base) for column in part]
         rows = []
         for at, row in enumerate(item.rows):
-            cells = [CELLS[column.cells[at].state] for column in part]
+            cells = [MARKS[column.cells[at].state] for column in part]
             rows.append((escape(row.patch), *(f"[{colour}]{sign}[/]" for colour, sign in cells)))
         table("", ("patch", *heads), rows)
-    legend = "  ".join(f"[{CELLS[key][0]}]{CELLS[key][1]}[/] {text}" for key, text in LEGEND.items() if _has(item, key))
+    legend = "  ".join(f"[{MARKS[key][0]}]{MARKS[key][1]}[/] {text}" for key, text in LEGEND.items() if _has(item, key))
     out.print(legend)
     for row in item.rows:
         for what, release in (("conflicts from", row.breaks), ("upstream has it from", row.upstreamed)):
@@ -150,7 +123,7 @@ def _has(item: Matrix, state: str) -> bool:
 
 @click.command("bisect")
 @click.argument("patch", shell_complete=complete_patches)
-@click.argument("spec", required=False, metavar="[COMPONENT[@BASE]]", shell_complete=complete_components)
+@click.argument("spec", required=False, metavar="[COMPONENT[@BASE]]", shell_complete=complete_specs)
 @click.option("--until", metavar="RELEASE", help="Look no further than this release.  [default: the newest]")
 @click.option("--older", is_flag=True, help="Look back from the base, not forward.")
 @click.option("--known", is_flag=True, help="Only releases that are in the repository; asks no network.")
@@ -168,7 +141,7 @@ def bisect_command(
     until: str | None,
     older: bool,
     known: bool,
-    source: Mode,
+    source: str,
     as_json: bool,
 ) -> int:
     """Find the upstream release that a patch breaks with, or that has it: by bisection, in memory.
@@ -176,36 +149,34 @@ def bisect_command(
     Where the component's repository has upstream's history, its commit too. Only the releases that the bisection
     asks for are fetched.
     """
-    from toolkit.console import Terminal, print_json
+    from toolkit.console import print_json
 
     _version(until)
-    project = load(context.find_root())
-    name = patch.removesuffix(".patch")
-    component, base = owner(project, name, spec)
-    found = blame(project, component, base, name, Range(until, older, known), source, Terminal())
+    workspace, name = context.workspace_with(patch, spec, source)
+    report = bisect(workspace, name, SearchRange(until, older, known))
     if as_json:
-        print_json(found.as_json())
+        print_json(report.as_json())
     else:
-        _print_blame(found)
+        _print_bisect(report)
     return 0
 
 
-def _print_blame(found: Blame) -> None:
+def _print_bisect(report: BisectReport) -> None:
     from toolkit.console import console, escape
 
     out = console()
-    tried = f"[dim]looked at {escape(', '.join(found.tried))}[/]"
-    if found.state is None:
-        out.print(f"{escape(found.patch)} applies up to {escape(found.asked)}\n{tried}")
+    tested = f"[dim]looked at {escape(', '.join(report.tested))}[/]"
+    if report.state is None:
+        out.print(f"{escape(report.patch)} applies up to {escape(report.last)}\n{tested}")
         return
-    what = {"conflict": "conflicts with", "upstreamed": "is in"}[found.state]
-    colour = {"conflict": "red", "upstreamed": "magenta"}[found.state]
-    release = escape(found.release or "")
-    out.print(f"{escape(found.patch)} [{colour}]{what} {release}[/]; it applies to {escape(found.after or '')}")
-    if found.commit:
-        out.print(f"  commit {found.commit} {escape(found.subject or '')}")
-    if found.conflict is not None:
-        for file in found.conflict.files:
+    what = {"conflict": "conflicts with", "upstreamed": "is in"}[report.state]
+    colour = {"conflict": "red", "upstreamed": "magenta"}[report.state]
+    release = escape(report.release or "")
+    out.print(f"{escape(report.patch)} [{colour}]{what} {release}[/]; it applies to {escape(report.after or '')}")
+    if report.commit:
+        out.print(f"  commit {report.commit} {escape(report.subject or '')}")
+    if report.conflict is not None:
+        for file in report.conflict.files:
             out.print(f"  [bold]{escape(file.path)}[/]: {escape(file.kind)}")
             for hunk in file.hunks:
                 out.print(
@@ -215,4 +186,4 @@ def _print_blame(found: Blame) -> None:
                     for line in text.split("\n"):
                         shade = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "dim")
                         out.print(f"      [{shade}]{escape(line)}[/]")
-    out.print(tried)
+    out.print(tested)

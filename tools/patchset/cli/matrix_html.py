@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from patchset.cli.matrix import LEGEND
+from patchset.cli.matrix_style import LEGEND
 from patchset.rebasing.matrix import Cell, Column, Matrix
 
 _SIGNS = {"clean": "✓", "merged": "≈", "upstreamed": "↑", "conflict": "✗", "unknown": "·", "outside": "○"}
@@ -73,7 +73,7 @@ def _base(column: Column, item: Matrix) -> str:
 
 def _cell(cell: Cell, base: str, release: str) -> str:
     text = f"{release}: {LEGEND[cell.state]}" + (f": {', '.join(cell.paths)}" if cell.paths else "")
-    text += f", by way of {', '.join(cell.by_way_of)}" if cell.by_way_of else ""
+    text += f", along {', '.join(cell.intermediate_releases)}" if cell.intermediate_releases else ""
     label = escape(text, quote=True)
     sign = f'<span class="{cell.state}" title="{label}" role="img" aria-label="{label}">{_SIGNS[cell.state]}</span>'
     return f"<td{base}>{sign}</td>"

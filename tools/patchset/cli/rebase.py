@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import click
 
-from patchset.cli.main import Context, common, complete_components
-from patchset.model.project import load, pinned
+from patchset.cli.complete import complete_specs
+from patchset.cli.context import Context
+from patchset.cli.options import common, offline_option, source_option
 from patchset.rebasing import rebase as work
-from patchset.rebasing.rebase import Report
-from patchset.rebasing.replay import PatchFate
-from patchset.sources.acquire import Mode
+from patchset.rebasing.outcomes import PatchOutcome
+from patchset.rebasing.rebase import RebaseReport
 from toolkit.errors import PatchConflict, UsageError
 
 
 @click.command("rebase")
-@click.argument("spec", metavar="COMPONENT[@BASE]", shell_complete=complete_components)
+@click.argument("spec", metavar="COMPONENT[@BASE]", shell_complete=complete_specs)
 @click.argument("newbase", required=False, metavar="[RELEASE]")
 @click.option("--continue", "go_on", is_flag=True, help="The conflict is resolved in its work tree: go on.")
 @click.option("--skip", metavar="REASON", help="Leave the conflicting patch out; the reason goes into the changelog.")
 @click.option("--abort", is_flag=True, help="Give up: the work tree goes, nothing else was changed.")
-@click.option(
-    "--source",
-    type=click.Choice(["auto", "submodule", "archive"]),
-    default="auto",
-    show_default=True,
-    help="Where both bases come from; auto takes commits where both can be had, else archives.",
-)
-@click.option("--offline", is_flag=True, help="Ask no network: take what is here or in the cache.")
+@source_option("Where both bases come from; auto takes commits where both can be had, else archives.")
+@offline_option
 @click.option("--diff", is_flag=True, help="Show how the patches' own lines differ from before.")
 @common(
     """  patchset rebase vllm v0.33.0
@@ -44,7 +38,7 @@ def rebase_command(
     go_on: bool,
     skip: str | None,
     abort: bool,
-    source: Mode,
+    source: str,
     offline: bool,
     diff: bool,
     as_json: bool,
@@ -55,32 +49,33 @@ def rebase_command(
     CHANGELOG.md. With a conflict a work tree is laid out beside extern/, exit code 4: resolve it there with plain
     git and --continue. Nothing appears in patches/ until all patches are through.
     """
-    from toolkit.console import Terminal, print_json
+    from toolkit.console import print_json
 
-    project = load(context.find_root())
-    name, _, wanted = spec.partition("@")
-    component = project.component(name)
     if sum((newbase is not None, go_on, skip is not None, abort)) != 1:
         raise UsageError(
             "name one thing: a RELEASE, --continue, --skip REASON or --abort", remedy="see patchset rebase --help"
         )
     if skip is not None and not skip.strip():
         raise UsageError("--skip wants a reason", remedy='such as --skip "fixed upstream in another way"')
+    name, _, at = spec.partition("@")
+    component = context.project().component(name)
+    # Without a RELEASE the bases are those of the rebase that is under way.
+    (workspace,) = context.workspaces(
+        (spec if newbase or at else f"{name}@{component.bases[0].name}",), source, offline
+    )
     if abort:
-        session = work.abort(project, component)
+        session = work.abort(workspace)
         if as_json:
             print_json({"component": name, "base": session.base, "outcome": "aborted"})
         else:
             click.echo(f"the rebase of {name} to {session.base} is given up; resolutions stay remembered")
         return 0
-    reporter = Terminal()
     if go_on:
-        report = work.proceed(project, component, reporter, offline=offline)
+        report = work.proceed(workspace)
     elif skip is not None:
-        report = work.skip(project, component, skip.strip(), reporter, offline=offline)
+        report = work.skip(workspace, skip.strip())
     else:
-        base = pinned(component, wanted)
-        report = work.start(project, component, base, newbase or "", source, reporter, offline=offline)
+        report = work.start(workspace, newbase or "")
     if as_json:
         print_json(report.as_json())
     else:
@@ -103,7 +98,7 @@ _DIFF = {"+": "green", "-": "red", "@": "cyan"}
 _style = click.style
 
 
-def _print(report: Report, diff: bool) -> None:
+def _print(report: RebaseReport, diff: bool) -> None:
     title = f"{report.component} {report.from_base} -> {report.base}"
     click.echo(f"{_style(title, bold=True)}  ({report.source}: {report.why})")
     for item in report.patches:
@@ -124,17 +119,17 @@ def _print(report: Report, diff: bool) -> None:
     _print_conflict(report)
 
 
-def _line(item: PatchFate) -> str:
+def _line(item: PatchOutcome) -> str:
     notes = []
     if item.release:
         notes.append(f"first in {item.release}")
     if item.detail and not item.landed:
         notes.append(item.detail)
-    if item.by_way_of:
-        notes.append(f"by way of {', '.join(item.by_way_of)}")
+    if item.intermediate_releases:
+        notes.append(f"along {', '.join(item.intermediate_releases)}")
     if item.resolved:
         notes.append("with a resolution of yours")
-    text = f"  {_style(f'{item.fate:<17}', fg=_COLOURS.get(item.fate))} {item.name}"
+    text = f"  {_style(f'{item.outcome:<17}', fg=_COLOURS.get(item.outcome))} {item.name}"
     return text + (_style(f"  {'; '.join(notes)}", dim=True) if notes else "")
 
 
@@ -143,11 +138,11 @@ def _print_diff(text: str, indent: str) -> None:
         click.echo(indent + _style(line, fg=_DIFF.get(line[:1])))
 
 
-def _print_conflict(report: Report) -> None:
-    found = report.conflict
-    assert found is not None
-    click.echo(f"  {_style('conflict'.ljust(17), fg='red', bold=True)} {found.patch}")
-    for file in found.files:
+def _print_conflict(report: RebaseReport) -> None:
+    conflict = report.conflict
+    assert conflict is not None
+    click.echo(f"  {_style('conflict'.ljust(17), fg='red', bold=True)} {conflict.patch}")
+    for file in conflict.files:
         click.echo(f"    {_style(file.path, bold=True)}: {file.kind}")
         if not file.hunks and file.message:
             click.echo(f"      {file.message}")
@@ -156,12 +151,12 @@ def _print_conflict(report: Report) -> None:
             click.echo(f"      {named}, line {hunk.line} of the file with markers; upstream did there:")
             for text in hunk.upstream:
                 _print_diff(text, "        ")
-    if found.release:
-        click.echo(f"    it fits {found.after}, and not {found.release}, of the releases at hand")
-    if found.commit:
-        click.echo(f"    upstream's commit: {found.commit[:12]} {found.subject}")
-    if found.likely_upstreamed:
-        there, every = (sum(file.landed[at] for file in found.files) for at in (0, 1))
+    if conflict.release:
+        click.echo(f"    it fits {conflict.after}, and not {conflict.release}, of the releases at hand")
+    if conflict.commit:
+        click.echo(f"    upstream's commit: {conflict.commit[:12]} {conflict.subject}")
+    if conflict.likely_upstreamed:
+        there, every = (sum(file.landed[at] for file in conflict.files) for at in (0, 1))
         click.echo(f"    upstream's files have {there} of the {every} lines that it adds: it may have landed, changed")
     if report.remaining:
         click.echo(_style(f"  not looked at yet: {', '.join(report.remaining)}", dim=True))

@@ -7,10 +7,11 @@ import sys
 import click
 
 from patchset.authoring import edit as editing
-from patchset.authoring.edit import Changed
-from patchset.authoring.refresh import Ask, Report, Request, nobody, refresh
-from patchset.cli.main import Context, common, complete_components, complete_patches, owner
-from patchset.model.project import load
+from patchset.authoring.edit import EditReport
+from patchset.authoring.refresh import Ask, RefreshReport, Request, nobody, refresh
+from patchset.cli.complete import complete_patches, complete_specs
+from patchset.cli.context import Context
+from patchset.cli.options import common
 from toolkit.errors import UsageError
 
 _HINTS = {
@@ -34,19 +35,18 @@ def refresh_command(context: Context, specs: tuple[str, ...], drop: str | None, 
     stay as they are, byte for byte; a new commit becomes a new patch, and is asked for its trailers; `fixup!`
     commits are folded. The trees in base.toml are written anew.
     """
-    from toolkit.console import Terminal, print_json
+    from toolkit.console import print_json
 
-    project = load(context.find_root())
     request = Request({}, drop, _ask() if not as_json else nobody)
-    chosen = project.select(specs)
+    chosen = context.workspaces(specs)
     if not specs:
-        chosen = tuple((component, base) for component, base in chosen if (project.root / component.path).is_dir())
-    done = [refresh(project, component, base, request, Terminal()) for component, base in chosen]
+        chosen = [workspace for workspace in chosen if (workspace.root / workspace.component.path).is_dir()]
+    reports = [refresh(workspace, request) for workspace in chosen]
     if as_json:
-        print_json([item.as_json() for item in done])
+        print_json([report.as_json() for report in reports])
         return 0
-    for item in done:
-        _print(item)
+    for report in reports:
+        _print(report)
     return 0
 
 
@@ -66,7 +66,7 @@ def _ask() -> Ask:
 _COLOURS = {"unchanged": "dim", "outside": "yellow", "dropped": "red", "new": "green"}
 
 
-def _print(report: Report) -> None:
+def _print(report: RefreshReport) -> None:
     from toolkit.console import console, escape
 
     out = console()
@@ -96,7 +96,7 @@ _TRAILER = click.option(
 
 @click.command("new")
 @click.argument("name")
-@click.argument("spec", metavar="COMPONENT[@BASE]", shell_complete=complete_components)
+@click.argument("spec", metavar="COMPONENT[@BASE]", shell_complete=complete_specs)
 @click.option("-m", "--message", help="Why the patch exists; the first line is its subject.  [default: an editor]")
 @_TRAILER
 @common(
@@ -112,14 +112,12 @@ def new_command(
     """Make patch NAME of what was changed in extern/ and is not committed: what is staged, or else all of it."""
     from toolkit.console import print_json
 
-    project = load(context.find_root())
-    ((component, base),) = project.select((spec,))
+    (workspace,) = context.workspaces((spec,))
     lines = _trailers(trailer_lines)
     if message is None:
         message = _edited("\n\n# Why does this patch exist? The first line is its subject.\n")
-    report = editing.new(
-        project, component, base, name.removesuffix(".patch"), message or "", lines, nobody if as_json else _ask()
-    )
+    ask = nobody if as_json else _ask()
+    report = editing.new(workspace, name.removesuffix(".patch"), message or "", lines, ask)
     if as_json:
         print_json(report.as_json())
     else:
@@ -140,7 +138,7 @@ def _edited(text: str) -> str:
 
 @click.command("edit")
 @click.argument("patch", shell_complete=complete_patches)
-@click.argument("spec", required=False, metavar="[COMPONENT[@BASE]]", shell_complete=complete_components)
+@click.argument("spec", required=False, metavar="[COMPONENT[@BASE]]", shell_complete=complete_specs)
 @click.option("-m", "--message", help="The new message, trailers included.")
 @click.option("--reword", is_flag=True, help="Edit the message in the editor.")
 @_TRAILER
@@ -167,12 +165,10 @@ def edit_command(
     """
     from toolkit.console import print_json
 
-    project = load(context.find_root())
-    name = patch.removesuffix(".patch")
-    component, base = owner(project, name, spec)
+    workspace, name = context.workspace_with(patch, spec)
     lines = _trailers(trailer_lines)
     if message is None and not reword and not lines:
-        report = editing.edit(project, component, base, name)
+        report = editing.edit(workspace, name)
         if as_json:
             print_json(report.as_json())
         else:
@@ -183,8 +179,7 @@ def edit_command(
         text = message if message is not None else _edited(old) if reword else old
         return replaced(text, lines)
 
-    changed = editing.reword(project, component, base, name, how)
-    _print_changed(changed, as_json)
+    _print_edit(editing.reword(workspace, name, how), as_json)
     return 0
 
 
@@ -206,29 +201,27 @@ def replaced(message: str, lines: list[str]) -> str:
 
 @click.command("drop")
 @click.argument("patch", shell_complete=complete_patches)
-@click.argument("spec", required=False, metavar="[COMPONENT[@BASE]]", shell_complete=complete_components)
+@click.argument("spec", required=False, metavar="[COMPONENT[@BASE]]", shell_complete=complete_specs)
 @click.option("--reason", required=True, help="Why it goes; the line in the series' CHANGELOG.md.")
 @common('  patchset drop int8-cutlass-capability --reason "not needed on the GPUs that we have"', specs=False)
 @click.pass_obj
 def drop_command(context: Context, patch: str, spec: str | None, reason: str, as_json: bool) -> int:
     """Take a patch out of a series; the later ones are merged onto what is left."""
-    project = load(context.find_root())
-    name = patch.removesuffix(".patch")
     if not reason.strip():
         raise UsageError("--reason is empty", remedy="say why the patch goes")
-    component, base = owner(project, name, spec)
-    _print_changed(editing.drop(project, component, base, name, reason.strip()), as_json)
+    workspace, name = context.workspace_with(patch, spec)
+    _print_edit(editing.drop(workspace, name, reason.strip()), as_json)
     return 0
 
 
-def _print_changed(changed: Changed, as_json: bool) -> None:
+def _print_edit(report: EditReport, as_json: bool) -> None:
     from toolkit.console import print_json
 
     if as_json:
-        print_json(changed.as_json())
+        print_json(report.as_json())
         return
-    click.echo(f"{changed.component} {changed.base}: {changed.patch}: {changed.what}")
-    if changed.later:
-        click.echo(f"  written anew: {', '.join(changed.later)}")
-    if changed.followed:
+    click.echo(f"{report.component} {report.base}: {report.patch}: {report.what}")
+    if report.later:
+        click.echo(f"  written anew: {', '.join(report.later)}")
+    if report.followed:
         click.echo("  extern/ follows")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import click
 
-from patchset.cli.main import Context, common
-from patchset.model.project import load
-from patchset.sources.acquire import Mode
+from patchset.cli.context import Context
+from patchset.cli.options import common, offline_option, source_option
 from toolkit.errors import SeriesError
 
 
@@ -34,35 +33,26 @@ def lint_command(context: Context, as_json: bool) -> int:
 
 
 @click.command("record")
-@click.option(
-    "--source",
-    type=click.Choice(["auto", "submodule", "archive"]),
-    default="auto",
-    show_default=True,
-    help="Whose trees to record; auto takes every source that is here, or the first that can be had.",
-)
-@click.option("--offline", is_flag=True, help="Ask no network.")
+@source_option("Whose trees to record; auto takes every source that is here, or the first that can be had.")
+@offline_option
 @common(
     """  patchset record vllm
   patchset record modelopt@0.46.0 --source submodule"""
 )
 @click.pass_obj
-def record_command(context: Context, specs: tuple[str, ...], source: Mode, offline: bool, as_json: bool) -> int:
+def record_command(context: Context, specs: tuple[str, ...], source: str, offline: bool, as_json: bool) -> int:
     """Compute a series and write its trees into base.toml, after a patch was added, changed or dropped.
 
     From then on every apply proves its result against them.
     """
     from patchset.workflow.record import record
-    from toolkit.console import Terminal, print_json
+    from toolkit.console import print_json
 
-    project = load(context.find_root())
-    done = []
-    for component, base in project.select(specs):
-        done += record(project, component, base, source, Terminal(), offline=offline)
+    trees = [item for workspace in context.workspaces(specs, source, offline) for item in record(workspace)]
     if as_json:
-        print_json([item.as_json() for item in done])
+        print_json([item.as_json() for item in trees])
         return 0
-    for item in done:
+    for item in trees:
         what = "recorded" if item.changed else "recorded already"
         click.echo(f"{item.component} {item.base} ({item.source}): {what}")
         click.echo(f"  tree         {item.tree}\n  patched tree {item.patched_tree}")

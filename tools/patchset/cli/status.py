@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import click
 
-from patchset.cli.main import Context, common
-from patchset.model.component import Base, Component
-from patchset.model.project import load
+from patchset.cli.context import Context
+from patchset.cli.options import common
 from patchset.model.series import Series, source_only, status_of
 from patchset.model.trailers import trailers
-from patchset.workflow.apply import read_series
 from patchset.workflow.status import Status, status
-from toolkit.errors import UsageError
+from toolkit.finding import refuse
 
 
 @click.command("status")
@@ -25,14 +23,13 @@ def status_command(context: Context, specs: tuple[str, ...], as_json: bool) -> i
 
     Changes nothing and asks no network. Exit code 0 whatever the answer.
     """
-    project = load(context.find_root())
-    found = [status(project, component, base) for component, base in project.select(specs)]
+    statuses = [status(workspace) for workspace in context.workspaces(specs)]
     if as_json:
         from toolkit.console import print_json
 
-        print_json([item.as_json() for item in found])
+        print_json([item.as_json() for item in statuses])
         return 0
-    for item in found:
+    for item in statuses:
         _print_status(item)
     return 0
 
@@ -82,13 +79,12 @@ def list_command(context: Context, specs: tuple[str, ...], everything: bool, as_
     """List components, their bases and the patches of each series, in order."""
     from toolkit.console import escape, print_json, table
 
-    project = load(context.find_root())
-    chosen: list[tuple[Component, Base]] = []
-    for component, base in project.select(specs):
-        chosen += [(component, item) for item in component.bases] if everything else [(component, base)]
+    chosen = context.workspaces(specs)
+    if everything:
+        chosen = [workspace.at(base) for workspace in chosen for base in workspace.component.bases]
     rows, values = [], []
-    for component, base in chosen:
-        series = read_series(component, base)
+    for workspace in chosen:
+        component, base, series = workspace.component, workspace.base, workspace.series
         pinned = base.name == component.pinned
         patches = [_patch_json(series, name) for name in (patch.name for patch in series.patches)]
         disabled = list(series.disabled)
@@ -148,29 +144,24 @@ def _subject(header: str) -> str:
 @click.pass_obj
 def show_command(context: Context, patch: str, spec: str | None, as_json: bool) -> int:
     """Show one patch: why it exists, where it stands upstream, what it touches."""
-    project = load(context.find_root())
-    wanted = patch.removesuffix(".patch")
-    known: list[str] = []
-    for component, base in project.select((spec,) if spec else ()):
-        series = read_series(component, base)
-        for item in series.patches:
-            known.append(item.name)
-            if item.name != wanted:
-                continue
-            if as_json:
-                from toolkit.console import print_json
+    workspace, name = context.workspace_with(patch, spec)
+    series = workspace.series
+    text = dict(zip((entry.patch_name for entry in series.entries), series.files, strict=True))[name]
+    if as_json:
+        from toolkit.console import print_json
 
-                print_json({"component": component.name, "base": base.name, **_patch_json(series, wanted)})
-            elif _colour():
-                from rich.syntax import Syntax
+        refuse(series.findings, series.title)
+        title = {"component": workspace.component.name, "base": workspace.base.name}
+        print_json({**title, **_patch_json(series, name)})
+    elif _colour():
+        from rich.syntax import Syntax
 
-                from toolkit.console import console
+        from toolkit.console import console
 
-                console().print(Syntax(item.data.decode("utf-8", "replace"), "diff", background_color="default"))
-            else:
-                click.echo(item.data.decode("utf-8", "replace"), nl=False)
-            return 0
-    raise UsageError(f"there is no patch {wanted!r}", remedy=f"known patches: {', '.join(known) or 'none'}")
+        console().print(Syntax(text.decode("utf-8", "replace"), "diff", background_color="default"))
+    else:
+        click.echo(text.decode("utf-8", "replace"), nl=False)
+    return 0
 
 
 def _colour() -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from patchset.cli.main import Context, common
-from patchset.model.project import load
+from patchset.cli.context import Context
+from patchset.cli.options import common
 from patchset.workflow.upstream import Point, Standing, upstream
 
 _COLOURS = {
@@ -31,17 +31,17 @@ def upstream_command(context: Context, specs: tuple[str, ...], everything: bool,
     """Tell where every patch stands upstream, by its trailers: which are forwarded, and which can go."""
     from toolkit.console import print_json
 
-    project = load(context.find_root())
+    project = context.project()
     chosen = project.select(specs)
     if everything:
         chosen = tuple((component, base) for component, _ in chosen for base in component.bases)
-    found = upstream(project, chosen, trend=trend)
+    standings = upstream(project, chosen, trend=trend)
     if as_json:
-        print_json(found.as_json())
+        print_json(standings.as_json())
         return 0
-    _print(found.patches)
+    _print(standings.patches)
     if trend:
-        _print_trend(found.trend)
+        _print_trend(standings.trend)
     return 0
 
 

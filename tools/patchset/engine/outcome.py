@@ -1,4 +1,4 @@
-"""What became of a patch on another base, in StGit's words where it has one, told from the two patches alone."""
+"""The outcome of a patch on another base, in StGit's vocabulary where it has a term, from the two patches alone."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Literal
 
 from patchset.model.patch import FileChange, Patch
 
-Kind = Literal[
+Outcome = Literal[
     "unmodified",  # the same change, at other lines perhaps
-    "modified",  # other lines of its own, or the same in other surroundings
+    "modified",  # other lines of its own, or the same in another context
     "moved",  # in files that upstream has renamed
     "upstreamed",  # the merged tree is upstream's: all of it is there
     "partly upstreamed",
@@ -20,43 +20,42 @@ Kind = Literal[
     "skipped",
     "outside",  # the archive has none of its files
 ]
-# What is no patch of the new series any more.
+# Outcomes after which the patch is not in the new series.
 DROPPED = frozenset({"upstreamed", "empty", "skipped"})
 
 
 @dataclass(frozen=True)
-class Fate:
-    """The fate of one patch.
+class PatchDifference:
+    """How a patch differs from its version for another base.
 
-    `detail` says more in words; `moved` maps paths to those where upstream has them now; `landed` tells which
-    files or lines of a partly upstreamed patch upstream has; `interdiff` is the diff of the two patches' own lines,
-    without what upstream changed around them.
+    `detail` explains the outcome; `moved` maps old paths to new ones where upstream has renamed files; `landed` names
+    the files or lines of a partly upstreamed patch that upstream has; `interdiff` is the diff of the two patches' own
+    lines, without what upstream changed around them.
     """
 
-    kind: Kind
+    outcome: Outcome
     detail: str = ""
     moved: Mapping[str, str] = field(default_factory=dict)
     landed: tuple[str, ...] = ()
     interdiff: str = ""
 
 
-def compare(old: Patch, new: Patch, moved: Mapping[str, str]) -> Fate:
-    """Tell how a patch differs from what it was; `moved` are the files that upstream has renamed."""
+def compare(old: Patch, new: Patch, moved: Mapping[str, str]) -> PatchDifference:
+    """Return how a patch differs from its old version; `moved` are the files that upstream has renamed."""
     before = {moved.get(change.path, change.path): change for change in old.changes}
     after = {change.path: change for change in new.changes}
     landed = _landed(before, after)
     interdiff = _interdiff(before, after)
     if landed:
-        return Fate("partly upstreamed", f"upstream has {', '.join(landed)}", moved, landed, interdiff)
-    context = _surroundings(before) != _surroundings(after)
+        return PatchDifference("partly upstreamed", f"upstream has {', '.join(landed)}", moved, landed, interdiff)
     if moved:
         detail = ", ".join(f"{source} is {target} now" for source, target in moved.items())
-        return Fate("moved", detail, moved, (), interdiff)
+        return PatchDifference("moved", detail, moved, (), interdiff)
     if interdiff:
-        return Fate("modified", "its own lines differ", moved, (), interdiff)
-    if context:
-        return Fate("modified", "the same lines, in other surroundings", moved)
-    return Fate("unmodified", "", moved)
+        return PatchDifference("modified", "its own lines differ", moved, (), interdiff)
+    if _hunk_lines(before) != _hunk_lines(after):
+        return PatchDifference("modified", "the same lines, in another context", moved)
+    return PatchDifference("unmodified", "", moved)
 
 
 def own_lines(change: FileChange) -> list[str]:
@@ -81,7 +80,7 @@ def _text(line: bytes) -> str:
 
 
 def _landed(before: Mapping[str, FileChange], after: Mapping[str, FileChange]) -> tuple[str, ...]:
-    """Tell what of a patch is no longer in it, if nothing else has changed: then upstream has it."""
+    """Return the parts that are missing from the new patch, if nothing else differs: then upstream has them."""
     landed = []
     for path, change in before.items():
         old = Counter(own_lines(change))
@@ -96,7 +95,7 @@ def _landed(before: Mapping[str, FileChange], after: Mapping[str, FileChange]) -
     return tuple(landed) if all(path in before for path in after) else ()
 
 
-def _surroundings(changes: Mapping[str, FileChange]) -> dict[str, list[tuple[str, bytes]]]:
+def _hunk_lines(changes: Mapping[str, FileChange]) -> dict[str, list[tuple[str, bytes]]]:
     return {path: [line for hunk in change.hunks for line in hunk.lines] for path, change in changes.items()}
 
 

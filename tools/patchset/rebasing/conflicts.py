@@ -16,8 +16,8 @@ from toolkit.errors import PatchConflict
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a component's conflicts are resolved."""
+class ConflictTree:
+    """The work tree in which a component's conflicts are resolved."""
 
     folder: Path
     git: Git
@@ -29,23 +29,24 @@ class Place:
         return Git(self.folder / gitdir if not gitdir.is_absolute() else gitdir, self.folder)
 
 
-def place_of(root: Path, location: Location) -> Place:
-    return Place(root / ".patchset" / "rebase" / location.name, location.git)
+def conflict_tree(root: Path, location: Location) -> ConflictTree:
+    """Return where a component's conflicts are resolved."""
+    return ConflictTree(root / ".patchset" / "rebase" / location.name, location.git)
 
 
-def lay_out(place: Place, commit: str, merged: Merged) -> None:
+def lay_out(tree: ConflictTree, commit: str, merged: Merged) -> None:
     """Make the work tree: HEAD is `commit`, the files are the merge's, and the index has its conflicts.
 
     All objects are in the repository itself: git needs them there for as long as the user works. A work tree that is
     there, of the conflict before, is filled anew: the user's shell may stand in it.
     """
-    folder = place.folder
-    if not _emptied(place):
-        remove(place)
+    folder = tree.folder
+    if not _emptied(tree):
+        remove(tree)
         folder.parent.mkdir(parents=True, exist_ok=True)
         (folder.parent / ".gitignore").write_text("*\n")
-        place.git.run("worktree", "add", "--no-checkout", "--detach", "--force", str(folder), commit)
-    inner = place.inner
+        tree.git.run("worktree", "add", "--no-checkout", "--detach", "--force", str(folder), commit)
+    inner = tree.inner
     inner.run("update-ref", "--no-deref", "HEAD", commit)
     inner.run("read-tree", "--reset", "-u", merged.tree)
     lines = []
@@ -57,14 +58,14 @@ def lay_out(place: Place, commit: str, merged: Merged) -> None:
     inner.run("update-index", "-z", "--index-info", stdin=b"".join(lines))
 
 
-def _emptied(place: Place) -> bool:
+def _emptied(tree: ConflictTree) -> bool:
     """Empty the work tree and its index, if it is one; return whether it is."""
-    if not (place.folder / ".git").is_file() or not place.inner.gitdir.is_dir():
+    if not (tree.folder / ".git").is_file() or not tree.inner.gitdir.is_dir():
         return False
-    _step_out(place.folder)
+    _step_out(tree.folder)
     # With an index of what was there, git would take the files for present.
-    (place.inner.gitdir / "index").unlink(missing_ok=True)
-    for path in place.folder.iterdir():
+    (tree.inner.gitdir / "index").unlink(missing_ok=True)
+    for path in tree.folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         elif path.name != ".git":
@@ -82,22 +83,22 @@ def _step_out(folder: Path) -> None:
         os.chdir(folder.parent)
 
 
-def remove(place: Place) -> None:
+def remove(tree: ConflictTree) -> None:
     """Remove the work tree, and git's knowledge of it."""
-    _step_out(place.folder)
-    if place.folder.exists():
-        shutil.rmtree(place.folder)
-    if (place.git.gitdir / "worktrees").is_dir():
-        place.git.run("worktree", "prune")
+    _step_out(tree.folder)
+    if tree.folder.exists():
+        shutil.rmtree(tree.folder)
+    if (tree.git.gitdir / "worktrees").is_dir():
+        tree.git.run("worktree", "prune")
 
 
-def resolved_tree(place: Place, git: Git, merged: Merged) -> str:
+def resolved_tree(tree: ConflictTree, git: Git, merged: Merged) -> str:
     """Return the tree of the work tree as the user has left it; `git` is where its objects go.
 
     Raises:
         PatchConflict: a file still has conflict markers, or a conflict without markers was not decided.
     """
-    inner = place.inner
+    inner = tree.inner
     conflicted = entries(git, merged.tree, merged.paths)
     contents = blobs(git, [entry.oid for entry in conflicted.values()])
     unmerged = {
@@ -109,7 +110,7 @@ def resolved_tree(place: Place, git: Git, merged: Merged) -> str:
     for path in merged.paths:
         entry = conflicted.get(path)
         marked = entry is not None and bool(marked_lines(contents[entry.oid]))
-        file = place.folder / path
+        file = tree.folder / path
         if marked and file.is_file() and not file.is_symlink():
             left += [f"{path}:{line}: a conflict marker" for line in marked_lines(file.read_bytes())[:1]]
         elif not marked and path in unmerged:
@@ -118,9 +119,9 @@ def resolved_tree(place: Place, git: Git, merged: Merged) -> str:
         raise PatchConflict(
             "the conflict is not resolved yet",
             details=tuple(left),
-            remedy=f"edit the files in {place.folder}, then --continue; or --skip REASON, or --abort",
+            remedy=f"edit the files in {tree.folder}, then --continue; or --skip REASON, or --abort",
         )
-    index = git.scratch / "index-resolved" if git.scratch else place.folder / "index-resolved"
+    index = git.scratch / "index-resolved" if git.scratch else tree.folder / "index-resolved"
     shutil.copyfile(inner.gitdir / "index", index)
     tool = replace(inner, scratch=git.scratch)
     env = {"GIT_INDEX_FILE": os.fspath(index)}

@@ -1,36 +1,33 @@
-"""What stands in a patch's way: the hunk, what upstream did there, and the release that did it."""
+"""What stands in a patch's way: the hunk, upstream's change there, and the release and commit that made it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from patchset.engine import conflict
-from patchset.engine import outcome as fate
 from patchset.engine.export import context_of
-from patchset.engine.rebase import Step, Stopped, beneath
+from patchset.engine.replay import PatchStep, ReplayConflict, merge_earlier
 from patchset.model.component import Base
-from patchset.model.patch import Hunk as PatchHunk
-from patchset.model.patch import Patch, parse
-from patchset.sources import releases
-from patchset.sources.acquire import Mode, present
+from patchset.model.patch import Hunk, Patch, parse
+from patchset.rebasing.job import RebaseJob
+from patchset.sources.acquire import present
 from patchset.store import merge as merging
 from patchset.store.difference import patch_text
 from patchset.store.git import Git
 from patchset.store.merge import Merged, Triple
 from patchset.store.objects import blobs, entries
-from patchset.workflow.steps import stones_here
+from patchset.workflow.steps import Stack
+from toolkit.errors import PatchsetError
 
-if TYPE_CHECKING:
-    from patchset.rebasing.replay import Job
-    from patchset.workflow.steps import Stack
+StepState = Literal["applies", "upstreamed", "conflict"]
 
 
 @dataclass(frozen=True)
-class Hunk:
+class ConflictedHunk:
     """One conflicted place: the patch's hunk, the line in the work tree's file, and upstream's own change there."""
 
     hunk: int | None
@@ -40,22 +37,26 @@ class Hunk:
 
 
 @dataclass(frozen=True)
-class File:
+class ConflictedFile:
     """One conflicted file; `kind` and `message` are git's. `landed` counts the patch's added lines upstream has."""
 
     path: str
     kind: str
     message: str
-    hunks: tuple[Hunk, ...]
+    hunks: tuple[ConflictedHunk, ...]
     landed: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
-class Explained:
-    """A conflict in full; `release` is the first at hand with which the patch conflicts, `commit` upstream's commit."""
+class ConflictReport:
+    """A conflict in full.
+
+    `release` is the first stored release that the patch conflicts with, `after` the one before it, up to which it
+    applies; `commit` and `subject` are upstream's commit between the two, where its history is stored.
+    """
 
     patch: str
-    files: tuple[File, ...]
+    files: tuple[ConflictedFile, ...]
     release: str | None
     after: str | None
     commit: str | None
@@ -63,108 +64,134 @@ class Explained:
 
     @property
     def likely_upstreamed(self) -> bool:
-        """Whether upstream has most of what the patch adds: it may have landed with changes."""
-        there, all_lines = (sum(item.landed[at] for item in self.files) for at in (0, 1))
-        return all_lines > 0 and there * 2 > all_lines
+        """True where upstream has most of the lines that the patch adds: it may have landed with changes."""
+        there, added = (sum(item.landed[at] for item in self.files) for at in (0, 1))
+        return added > 0 and there * 2 > added
 
 
-def explain(job: Job, stack: Stack, git: Git, stopped: Stopped) -> Explained:
-    """Tell of a conflict."""
-    patch = next(item for item in job.series.patches if item.name == stopped.step.name)
-    names = [step.name for step in stack.steps]
-    earlier = stack.steps[: names.index(stopped.step.name)]
-    found = transition(job, git, earlier, stopped.step, stack.source.kind)
-    commit = None
-    if stack.source.kind == "submodule" and found is not None:
-        from patchset.rebasing.bisect import breaking_commit
-
-        commit = breaking_commit(job.location.git, git, earlier, stopped.step, found[0], found[1])
-    after = found[0].name if found else None
-    return describe(patch, git, stopped, found[1].name if found else None, after, commit)
+def explain(job: RebaseJob, stack: Stack, git: Git, stopped: ReplayConflict) -> ConflictReport:
+    """Return the report of the conflict at which a rebase stopped."""
+    step, store = stopped.step, job.location.git
+    earlier = stack.earlier(step.name)
+    last = job.series.base
+    for base, tree in _releases(job, stack):
+        if state_of(*merge_on_release(git, earlier, step, tree)) == "conflict":
+            commit = breaking_commit(store, git, earlier, step, last, base) if stack.base.has_history else None
+            return describe(stack.patch(step.name), git, stopped, base.name, last.name, commit)
+        last = base
+    return describe(stack.patch(step.name), git, stopped, None, None, None)
 
 
-def describe(
-    patch: Patch, git: Git, stopped: Stopped, release: str | None, after: str | None, commit: str | None
-) -> Explained:
-    """Return a conflict with its files and hunks; `release`, `after` and `commit` are those that stand in the way."""
-    files = [_file(git, stopped.merged, path, patch) for path in stopped.merged.paths]
-    subject = git.run("log", "-1", "--format=%s", commit).decode(errors="replace").strip() if commit else ""
-    return Explained(patch.name, tuple(files), release, after, commit, subject)
+def _releases(job: RebaseJob, stack: Stack) -> list[tuple[Base, str]]:
+    """Return the stored releases after the old base, up to the new one, with their trees."""
+    kind = stack.base.comparable
+    stored = [(item.base, item.tree) for item in job.intermediate(kind)]
+    target = present(job.location.git, job.base, kind)
+    return [*stored, *([(job.base, job.location.git.tree_of(target.commit) or "")] if target else [])]
 
 
-def first_release(job: Job, git: Git, step: Step, kind: str, patch: Patch, *, partly: bool) -> str | None:
-    """Return the first release at hand that has all of a step, or with `partly` some of it.
+def first_release(
+    job: RebaseJob, stack: Stack, git: Git, step: PatchStep, has: Callable[[str, str], bool]
+) -> str | None:
+    """Return the first stored release for which `has` is true of its tree and the merge of the step into it.
 
-    None where a release before it conflicts: what that one has nobody can say.
+    None where a release before it conflicts: what that one has cannot be known.
     """
-    for base in [*_between(job, kind), job.base]:
-        tree = _tree_here(git, base, kind)
-        if tree is None:
-            continue
+    for base, tree in _releases(job, stack):
         (merged,) = merging.merge(git, [Triple(step.before, tree, step.after)])
         if not merged.clean:
             return None
-        if merged.tree == tree or (partly and _landed(git, tree, merged.tree, patch)):
+        if has(tree, merged.tree):
             return base.name
     return None
 
 
-def _landed(git: Git, before: str, after: str, patch: Patch) -> bool:
-    new, _ = parse(patch.file, patch_text(git, before, after, context_of([patch])))
-    return new is not None and bool(fate.compare(patch, new, {}).landed)
+def merge_on_release(git: Git, earlier: Sequence[PatchStep], step: PatchStep, release: str) -> tuple[str, Merged]:
+    """Return a release's tree with the patches before `step`, and the merge of `step` into it."""
+    tree = merge_earlier(earlier, release, partial(merging.merge, git))
+    (merged,) = merging.merge(git, [Triple(step.before, tree, step.after)])
+    return tree, merged
 
 
-def stones(job: Job, git: Git, kind: str) -> list[tuple[str, str]]:
-    """Return the releases at hand between the two bases with their trees, the one nearest to the old base first."""
-    return stones_here(job.component, job.series.base, git, kind).towards(job.base.name)
+def state_of(tree: str, merged: Merged) -> StepState:
+    """Return the state of a patch at `tree`, from its merge into it."""
+    if not merged.clean:
+        return "conflict"
+    return "upstreamed" if merged.tree == tree else "applies"
 
 
-def transition(job: Job, git: Git, earlier: Sequence[Step], step: Step, kind: str) -> tuple[Base, Base] | None:
-    """Return the last release at hand up to which a step fits on those before it, and the one after it."""
-    last = job.series.base
-    for base in [*_between(job, kind), job.base]:
-        tree = _tree_here(git, base, kind)
-        if tree is None:
-            continue
-        tree = beneath(earlier, tree, partial(merging.merge, git))
-        (merged,) = merging.merge(git, [Triple(step.before, tree, step.after)])
-        if not merged.clean:
-            return last, base
-        last = base
-    return None
+def first_wrong(count: int, wrong: Callable[[int], bool]) -> int | None:
+    """Return by bisection the first of `count` places that is wrong, given that all after it are.
+
+    None where the last one is not wrong.
+    """
+    if not count or not wrong(count - 1):
+        return None
+    low, high = -1, count - 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        if wrong(middle):
+            high = middle
+        else:
+            low = middle
+    return high
 
 
-def _between(job: Job, kind: str) -> list[Base]:
-    """Return the releases in the repository between the two bases, in the direction of the rebase."""
-    start, end = releases.version_of(job.series.base.name), releases.version_of(job.base.name)
-    model = releases.model_of(job.component, job.series.base)
-    if start is None or end is None or model is None:
-        return []
-    found = []
-    for base in releases.here(job.component, model, job.location.git):
-        version = releases.version_of(base.name)
-        if version is not None and min(start, end) < version < max(start, end):
-            found.append(base)
-    return found if start < end else found[::-1]
+def breaking_commit(
+    store: Git, git: Git, earlier: Sequence[PatchStep], step: PatchStep, good: Base, bad: Base
+) -> str | None:
+    """Return the commit between two releases with which a step's state changes, or None without their history.
+
+    `store` is the repository, `git` the scratch beside it. Only first parents are followed: a merge is the commit
+    that brought its branch in.
+    """
+    start, end = (present(store, base, "submodule") for base in (good, bad))
+    if start is None or end is None:
+        return None
+    code, out, _ = store.attempt("merge-base", start.commit, end.commit)
+    if code:
+        return None
+    fork = out.decode().strip()
+    commits = store.run("rev-list", "--first-parent", "--reverse", f"{fork}..{end.commit}").decode().split()
+
+    def state(commit: str) -> StepState:
+        return state_of(*merge_on_release(git, earlier, step, store.tree_of(commit) or ""))
+
+    try:
+        # A fix that only the older release's branch has makes the fork itself wrong: no commit after it is the cause.
+        if not commits or state(fork) == state(commits[-1]):
+            return None
+        at = first_wrong(len(commits), lambda at: state(commits[at]) != state(fork))
+    except PatchsetError:
+        return None
+    return commits[at] if at is not None else None
 
 
-def _tree_here(git: Git, base: Base, kind: str) -> str | None:
-    mode: Mode = "archive" if kind == "archive" else "submodule"
-    found = present(git, base, mode)
-    return git.tree_of(found.commit) if found else None
+def describe(
+    patch: Patch, git: Git, stopped: ReplayConflict, release: str | None, after: str | None, commit: str | None
+) -> ConflictReport:
+    """Return a conflict with its files and hunks; see `ConflictReport` for `release`, `after` and `commit`."""
+    files = [_file(git, stopped.merged, path, patch) for path in stopped.merged.paths]
+    subject = subject_of(git, commit) if commit else ""
+    return ConflictReport(patch.name, tuple(files), release, after, commit, subject)
 
 
-def _diff(git: Git, old: str, new: str, context: int) -> tuple[PatchHunk, ...]:
+def subject_of(git: Git, commit: str) -> str:
+    """Return the subject of a commit's message."""
+    return git.run("log", "-1", "--format=%s", commit).decode(errors="replace").strip()
+
+
+def _diff(git: Git, old: str, new: str, context: int) -> tuple[Hunk, ...]:
     """Return the hunks between two blobs."""
     if old == new:
         return ()
-    # Patch text is made of trees: of two with just this file.
+    # Patch text needs trees: two that hold just this file.
     before, after = (git.run("mktree", "-z", stdin=f"100644 blob {blob}\tfile\0".encode()) for blob in (old, new))
     parsed, _ = parse(Path("file"), patch_text(git, before.decode().strip(), after.decode().strip(), context))
     return parsed.changes[0].hunks if parsed is not None and parsed.changes else ()
 
 
-def _file(git: Git, merged: Merged, path: str, patch: Patch) -> File:
+def _file(git: Git, merged: Merged, path: str, patch: Patch) -> ConflictedFile:
     entry = entries(git, merged.tree, [path]).get(path)
     data = blobs(git, [entry.oid])[entry.oid] if entry else b""
     change = next((item for item in patch.changes if path in (item.old_path, item.new_path)), None)
@@ -172,20 +199,20 @@ def _file(git: Git, merged: Merged, path: str, patch: Patch) -> File:
         change = patch.changes[0]
     clash = next((item for item in merged.clashes if path in item.paths), None)
     sides = {stage.number: stage.entry.oid for stage in merged.stages if stage.path == path}
-    hunks: list[Hunk] = []
+    hunks: list[ConflictedHunk] = []
     lines = [region.line for region in conflict.regions(data)]
     if lines and {1, 2, 3} <= set(sides):
         # Numbered as in the patch, which may be written for another release's lines.
         numbered = _diff(git, sides[1], sides[3], context_of([patch]))
-        met = conflict.collisions(_diff(git, sides[1], sides[3], 0), _diff(git, sides[1], sides[2], 0))
-        for at, (own, others) in enumerate(met):
+        collisions = conflict.collisions(_diff(git, sides[1], sides[3], 0), _diff(git, sides[1], sides[2], 0))
+        for at, (own, others) in enumerate(collisions):
             hunk = conflict.holding(numbered, own)
             texts = tuple(conflict.text(item) for item in others[:3])
             # Two hunks may meet in one place of the file.
-            line = lines[at] if len(met) == len(lines) else lines[min(at, len(lines) - 1)]
-            hunks.append(Hunk(hunk.number if hunk else None, hunk.header if hunk else "", line, texts))
+            line = lines[at] if len(collisions) == len(lines) else lines[min(at, len(lines) - 1)]
+            hunks.append(ConflictedHunk(hunk.number if hunk else None, hunk.header if hunk else "", line, texts))
     landed = (0, 0)
     if change is not None and 2 in sides:
         landed = conflict.landed_share(change, blobs(git, [sides[2]])[sides[2]])
     kind, message = (clash.kind, clash.message) if clash else ("contents", "")
-    return File(path, kind, message, tuple(hunks), landed)
+    return ConflictedFile(path, kind, message, tuple(hunks), landed)

@@ -1,25 +1,28 @@
-"""`pin`: another base becomes the one that is meant when none is named; gitlink, default and docs in one commit."""
+"""`pin`: another base becomes the default of its component; gitlink, default and docs in one commit."""
 
 from __future__ import annotations
 
 import os
 import re
 import tempfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from patchset.model.component import Base, Component
-from patchset.model.project import Project
-from patchset.rebasing import new_base as newbase
-from patchset.sources.submodule import registered_url
+from patchset.project import base_toml
+from patchset.rebasing import new_base
+from patchset.sources.submodule import Submodule, registered_url
 from patchset.store.git import Git, require
-from patchset.worktree.location import locate, submodule_name, superproject_gitdir
+from patchset.workflow.workspace import Workspace
+from patchset.worktree.location import submodule_name, superproject_gitdir
 from toolkit.errors import LocalChanges, UsageError
+from toolkit.files import replace_file
+from toolkit.toml_edit import write_values
 
 
 @dataclass(frozen=True)
-class Pinned:
-    """What was done: `commit` in the project, `files` that changed in it, `mentions` of the old base left alone."""
+class PinReport:
+    """The result: `commit` in the project, `files` that changed in it, `mentions` of the old base left alone."""
 
     component: str
     before: str | None
@@ -32,8 +35,8 @@ class Pinned:
         return asdict(self)
 
 
-def pin(project: Project, component: Component, base: Base) -> Pinned:
-    """Pin a base and commit just that; what else is staged or changed in the project stays as it is.
+def pin(workspace: Workspace) -> PinReport:
+    """Pin the base of the workspace and commit just that; what else is staged or changed in the project stays as it is.
 
     A base that was made from an archive gets the commit of upstream's tag, which is asked of the remote.
 
@@ -46,17 +49,17 @@ def pin(project: Project, component: Component, base: Base) -> Pinned:
         LocalChanges: a file to be written has changes that are not committed.
     """
     require()
+    root, component, base = workspace.root, workspace.component, workspace.base
     if component.pinned == base.name:
-        return Pinned(component.name, base.name, base.name, None, (), ())
-    root = project.root
+        return PinReport(component.name, base.name, base.name, None, (), ())
     toml = base.folder.parent / "component.toml"
     if not toml.is_file():
         raise UsageError(f"{component.name} has no component.toml", remedy="write one (docs/formats.md)")
-    changes = {toml: _toml(toml, base)}
+    changes = {toml: write_values(toml.read_text("utf-8"), {"pinned": base.name})}
     gitlink = submodule_name(root, component.path) is not None
     if gitlink and base.commit is None:
-        base = _with_commit(root, component, base)
-        changes[base.folder / "base.toml"] = newbase.write_toml(base, base)
+        base = _with_commit(workspace)
+        changes[base.folder / base_toml.NAME] = base_toml.base_text(base, base_toml.read_text(base))
     mentions: list[str] = []
     if component.pinned is not None:
         for file in (root / "README.md", *sorted((root / "docs").glob("*.md"))):
@@ -73,35 +76,25 @@ def pin(project: Project, component: Component, base: Base) -> Pinned:
     if gitdir is not None:
         commit = _commit(Git(gitdir, root), root, component, base, changes, link)
     for file, text in changes.items():
-        _write(file, text)
+        replace_file(file, text)
     names = tuple(file.relative_to(root).as_posix() for file in changes)
-    return Pinned(
+    return PinReport(
         component.name, component.pinned, base.name, commit, (*names, *(link[:1] if link else ())), tuple(mentions)
     )
 
 
-def _with_commit(root: Path, component: Component, base: Base) -> Base:
+def _with_commit(workspace: Workspace) -> Base:
     """Return a base that was made from an archive with the commit that upstream's tag names."""
-    commit = newbase.commit_of(root, component, locate(root, component), base.name, offline=False)
+    base, component = workspace.base, workspace.component
+    commit = new_base.commit_of(workspace, workspace.location, base.name)
     if commit is None:
-        url = registered_url(root, component.path) or component.url
+        url = registered_url(workspace.root, component.path) or component.url
         raise UsageError(
             f"{base.name} records no commit, which the submodule {component.path} needs",
             details=(f"{url} was not reached, or has no tag {base.name}",) if url else (),
-            remedy=f"put upstream's commit of {base.name} into {base.folder.relative_to(root) / 'base.toml'}",
+            remedy=f"put upstream's commit of {base.name} into {base.folder.relative_to(workspace.root) / 'base.toml'}",
         )
-    return replace(base, commit=commit)
-
-
-def _toml(file: Path, base: Base) -> str:
-    import tomlkit
-
-    document = tomlkit.parse(file.read_text("utf-8"))
-    if "pinned" in document:
-        document["pinned"] = base.name
-        return tomlkit.dumps(document)
-    # Before the first table, where TOML wants it.
-    return f'pinned = "{base.name}"\n{tomlkit.dumps(document)}'
+    return base.with_source(Submodule(commit))
 
 
 def _docs(text: str, component: str, old: str, new: str) -> str:
@@ -152,9 +145,3 @@ def _commit(
     git.run("update-ref", "-m", f"patchset: pin {component.name} to {base.name}", "HEAD", made, head)
     git.run("update-index", "-z", "--index-info", stdin=data)
     return made
-
-
-def _write(file: Path, text: str) -> None:
-    temporary = file.with_name(f".{file.name}.new")
-    temporary.write_text(text, "utf-8")
-    temporary.replace(file)

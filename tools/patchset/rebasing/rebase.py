@@ -1,4 +1,4 @@
-"""`rebase`: a series for another release, patch by patch, and a line for whatever became of each."""
+"""`rebase`: a series for another release, patch by patch, and a line for the outcome of each."""
 
 from __future__ import annotations
 
@@ -8,35 +8,36 @@ from functools import partial
 from typing import Literal
 
 from patchset.engine.message import author_and_message
-from patchset.engine.rebase import Replayed, Stopped, replay
-from patchset.model.component import Base, Component, parse_base
-from patchset.model.project import Project
+from patchset.engine.replay import ReplayConflict, ReplayedStep, replay
 from patchset.model.series import Entry
-from patchset.rebasing import conflicts, explain
-from patchset.rebasing import new_base as newbase
-from patchset.rebasing.replay import Job, PatchFate, Transplant, line_of, series_text
-from patchset.rebasing.session import Opened, Session, clean, load, save, under_way
-from patchset.sources.acquire import Acquired, Mode, acquire
+from patchset.project.base_toml import NAME as BASE_TOML
+from patchset.project.base_toml import base_text, parse_base, read_text
+from patchset.rebasing import conflicts, explain, new_base, session
+from patchset.rebasing.job import RebaseJob
+from patchset.rebasing.outcomes import NewSeries, PatchOutcome
+from patchset.rebasing.session import RebaseSession, open_session
+from patchset.sources.acquire import StoredBase
 from patchset.store import merge as merging
-from patchset.store.difference import comparer
-from patchset.store.git import Git, require
+from patchset.store.difference import Comparer, comparer
+from patchset.store.git import Git
 from patchset.store.objects import NewCommit, blobs, new_file, write_commits
 from patchset.workflow import changelog, folder
-from patchset.workflow.apply import read_series, worktree_source
+from patchset.workflow.apply import worktree_base
 from patchset.workflow.compute import compute
-from patchset.workflow.steps import Stack, acquire_alike, stack_of, unproved
-from patchset.worktree import lock
-from patchset.worktree.location import Location, locate
+from patchset.workflow.series_file import series_text
+from patchset.workflow.steps import Stack, stack_of
+from patchset.workflow.workspace import Workspace
+from patchset.worktree.location import Location
 from toolkit.errors import IntegrityError, UsageError
+from toolkit.files import replace_file
 from toolkit.finding import Finding, refuse
-from toolkit.progress import Reporter
 
 
 @dataclass(frozen=True)
-class Report:
-    """What a rebase did: `folder` is the new series, or with a conflict `work_tree` is where to resolve it.
+class RebaseReport:
+    """The result of a rebase: `folder` is the new series, or with a conflict `work_tree` is where to resolve it.
 
-    `remaining` are the patches after the one that conflicts; nobody knows of them yet.
+    `remaining` are the patches after the one that conflicts, which are not replayed yet.
     """
 
     component: str
@@ -48,8 +49,8 @@ class Report:
     folder: str | None
     tree: str
     patched_tree: str | None
-    patches: tuple[PatchFate, ...]
-    conflict: explain.Explained | None = None
+    patches: tuple[PatchOutcome, ...]
+    conflict: explain.ConflictReport | None = None
     work_tree: str | None = None
     remaining: tuple[str, ...] = ()
 
@@ -57,34 +58,22 @@ class Report:
         return asdict(self)
 
 
-def start(
-    project: Project,
-    component: Component,
-    old: Base,
-    wanted: str,
-    mode: Mode,
-    reporter: Reporter,
-    *,
-    offline: bool = False,
-) -> Report:
-    """Make the series of `old` a series for release `wanted`.
+def start(workspace: Workspace, wanted: str) -> RebaseReport:
+    """Make the series of the workspace's base a series for release `wanted`.
 
-    A conflict is laid out in a work tree of its own, and is no error: the report tells of it.
+    A conflict is laid out in a work tree of its own, and is no error: the report describes it. Where the same rebase
+    is under way already, its conflict is reported once more.
 
     Raises:
         UsageError: the release is not to be had, or has a series; another rebase of the component is under way.
         PatchsetError: see `acquire` and `compute`. Nothing was changed then.
     """
-    require()
-    series = read_series(component, old)
-    refuse(series.findings, series.title)
-    location = locate(project.root, component)
-    with lock.hold(location.lock_file, component.name):
-        merging.clear(location.private)
-        if (session := load(location)) is not None:
-            if component.base(wanted) is None and session.base.removeprefix("v") == wanted.removeprefix("v"):
-                return _again(project, component, location, session, reporter, offline)
-            raise under_way(component, session)
+    component, old = workspace.component, workspace.base
+    with workspace.open() as (location, series):
+        if (unfinished := session.load(location)) is not None:
+            if component.base(wanted) is None and unfinished.base.removeprefix("v") == wanted.removeprefix("v"):
+                return _run(_resumed(workspace, location, unfinished), waiting=unfinished.conflict)
+            raise session.under_way(component, unfinished)
         if not old.name:
             raise UsageError(
                 f"the series of {component.name} names no release",
@@ -93,146 +82,133 @@ def start(
         if (base := component.base(wanted)) is not None:
             raise UsageError(
                 f"{component.name} has a series for {base.name} already",
-                remedy=f"to make it anew, remove {base.folder.relative_to(project.root)} first; it is in git's history",
+                remedy=f"to make it anew, remove {base.folder.relative_to(workspace.root)} first; "
+                "it is in git's history",
             )
-        base = newbase.find(project.root, component, old, wanted, location, reporter, offline=offline)
-        return _run(Job(project, component, location, series, base, mode, reporter, offline, {}))
+        return _run(RebaseJob(workspace, location, series, new_base.find(workspace, location, wanted)))
 
 
-def proceed(project: Project, component: Component, reporter: Reporter, *, offline: bool = False) -> Report:
+def proceed(workspace: Workspace) -> RebaseReport:
     """Take the resolution from the work tree and go on.
 
     Raises:
         UsageError: no rebase is under way.
         PatchConflict: the conflict is not resolved yet.
     """
-    with Opened(project, component) as (location, session):
-        job = _job(project, component, location, session, reporter, offline)
-        if session.conflict is not None:
-            _take_resolution(job, session.conflict)
+    with open_session(workspace) as (location, unfinished):
+        job = _resumed(workspace, location, unfinished)
+        if unfinished.conflict is not None:
+            _record_resolution(job, unfinished.conflict)
         return _run(job)
 
 
-def skip(project: Project, component: Component, reason: str, reporter: Reporter, *, offline: bool = False) -> Report:
+def skip(workspace: Workspace, reason: str) -> RebaseReport:
     """Leave the patch that conflicts out of the new series, and go on.
 
     Raises:
         UsageError: no rebase is under way, or it has no conflict.
     """
-    with Opened(project, component) as (location, session):
-        if session.conflict is None:
+    with open_session(workspace) as (location, unfinished):
+        if unfinished.conflict is None:
             raise UsageError("no patch conflicts at the moment", remedy="run --continue")
-        session = replace(session, skips={**session.skips, session.conflict: reason}, conflict=None)
-        save(location, session)
-        return _run(_job(project, component, location, session, reporter, offline))
+        skips = {**unfinished.skips, unfinished.conflict: reason}
+        unfinished = replace(unfinished, skips=skips, conflict=None)
+        session.save(location, unfinished)
+        return _run(_resumed(workspace, location, unfinished))
 
 
-def abort(project: Project, component: Component) -> Session:
+def abort(workspace: Workspace) -> RebaseSession:
     """End a rebase; its work tree goes, everything else is as it was before. Resolutions stay remembered."""
-    with Opened(project, component) as (location, session):
-        clean(project.root, location)
-        return session
+    with open_session(workspace) as (location, unfinished):
+        session.clean(workspace.root, location)
+        return unfinished
 
 
-def _job(
-    project: Project, component: Component, location: Location, session: Session, reporter: Reporter, offline: bool
-) -> Job:
-    old = component.base(session.from_base)
+def _resumed(workspace: Workspace, location: Location, unfinished: RebaseSession) -> RebaseJob:
+    """Return the job of a rebase that is under way."""
+    old = workspace.component.base(unfinished.from_base)
     if old is None:
         raise UsageError(
-            f"{component.name} has no base {session.from_base} any more", remedy="--abort, then start anew"
+            f"{workspace.component.name} has no base {unfinished.from_base} any more",
+            remedy="--abort, then start anew",
         )
-    series = read_series(component, old)
-    refuse(series.findings, series.title)
+    workspace = replace(workspace, base=old, source=unfinished.mode)
+    refuse(workspace.series.findings, workspace.series.title)
     findings: list[Finding] = []
-    draft = parse_base(location.private / "rebase" / session.base, findings)
-    base = replace(draft, folder=old.folder.parent / session.base)
-    return Job(project, component, location, series, base, session.mode, reporter, offline, session.skips)
+    draft = parse_base(location.private / "rebase" / unfinished.base, findings)
+    base = replace(draft, folder=old.folder.parent / unfinished.base)
+    return RebaseJob(workspace, location, workspace.series, base, unfinished.skips)
 
 
-def _again(
-    project: Project, component: Component, location: Location, session: Session, reporter: Reporter, offline: bool
-) -> Report:
-    """Tell once more of the conflict that is waiting; its work tree is left as the user has it."""
-    return _run(_job(project, component, location, session, reporter, offline), waiting=session.conflict)
+def _run(job: RebaseJob, waiting: str | None = None) -> RebaseReport:
+    """Replay the series: write the new one, or lay out the first conflict.
 
-
-def _run(job: Job, waiting: str | None = None) -> Report:
-    base = job.base
-    theirs, ours = _sources(job)
+    The work tree of the conflict of patch `waiting` is left as the user has it.
+    """
+    theirs, ours = _bases(job)
     stack = stack_of(job.location, job.series, theirs)
     onto = job.location.git.tree_of(ours.commit) or ""
     with merging.scratch(job.location.git, job.location.private) as git, comparer(git) as compare:
-        resolutions = job.resolutions
-        done, stopped = replay(
-            stack.steps,
-            onto,
-            partial(merging.merge, git),
-            lambda step, merged: resolutions.find(git, merged),
-            job.skips,
-            partial(explain.stones, job, git, theirs.kind),
-        )
-        made = Transplant(job, stack, git, compare, onto)
-        results = {item.step.name: made.patch(item) for item in done}
+        steps, stopped = _replay(job, stack, git, onto)
+        series = NewSeries(job, stack, git, compare, steps)
+        outcomes = series.outcomes()
         if stopped is not None:
-            explained = explain.explain(job, stack, git, stopped)
-            report = _report(job, ours, stack, onto, made.all(results), explained)
-            if waiting != stopped.step.name or not conflicts.place_of(job.project.root, job.location).folder.is_dir():
-                _lay_out(job, git, ours, stack, done, stopped, made)
-            return report
-        tree = done[-1].after if done else onto
-        fates, files = made.all(results), made.files(results)
-    new = _write(job, ours, tree, fates, files, made.parked)
-    clean(job.project.root, job.location)
-    report = _report(job, ours, stack, onto, fates, None)
-    return replace(report, patched_tree=new, folder=str(base.folder.relative_to(job.project.root)))
+            conflict = explain.explain(job, stack, git, stopped)
+            if waiting != stopped.step.name or not job.conflict_tree.folder.is_dir():
+                commit = _write_commits(job, git, compare, ours, steps)
+                _lay_out(job, stack, stopped, ours, commit)
+            return _report(job, ours, onto, outcomes, conflict)
+        tree = steps[-1].after if steps else onto
+        files, parked = series.files(), series.parked
+    _write(job, ours, tree, outcomes, files, parked)
+    session.clean(job.workspace.root, job.location)
+    report = _report(job, ours, onto, outcomes, None)
+    return replace(report, patched_tree=tree, folder=str(job.base.folder.relative_to(job.workspace.root)))
 
 
-def _sources(job: Job) -> tuple[Acquired, Acquired]:
+def _bases(job: RebaseJob) -> tuple[StoredBase, StoredBase]:
     """Return the two bases, in the store; where base.toml records none, the old one is what the work tree holds."""
-    git, old = job.location.git, job.series.base
-    if old.recorded:
-        theirs, ours = acquire_alike(
-            job.project.root, job.component, (old, job.base), git, job.mode, job.reporter, offline=job.offline
-        )
+    if job.series.base.recorded:
+        theirs, ours = job.workspace.acquire_alike((job.series.base, job.base))
         return theirs, ours
-    theirs = worktree_source(job.location, job.series)
-    return theirs, acquire(
-        job.project.root, job.component, job.base, git, "submodule", job.reporter, offline=job.offline
-    )
+    theirs = worktree_base(job.location)
+    return theirs, job.workspace.acquire(job.base, theirs.comparable)
 
 
-def _lay_out(
-    job: Job, git: Git, ours: Acquired, stack: Stack, done: list[Replayed], stopped: Stopped, made: Transplant
-) -> None:
-    """Write the session and the conflict's work tree; the session names the conflict when that is complete."""
-    location = job.location
-    session = Session(job.series.base.name, job.base.name, job.mode, dict(job.skips), None)
-    draft = job.private / job.base.name
-    draft.mkdir(parents=True, exist_ok=True)
-    (draft / "base.toml").write_text(newbase.write_toml(job.base, job.series.base))
-    save(location, session)
-    commit = _commits(job, git, ours, done, made)
+def _replay(job: RebaseJob, stack: Stack, git: Git, onto: str) -> tuple[list[ReplayedStep], ReplayConflict | None]:
+    find, releases = job.resolutions.find, partial(_intermediate, job, stack)
+    merge = partial(merging.merge, git)
+    return replay(stack.steps, onto, merge, lambda merged: find(git, merged), job.skips, releases)
+
+
+def _intermediate(job: RebaseJob, stack: Stack) -> list[tuple[str, str]]:
+    return [(item.base.name, item.tree) for item in job.intermediate(stack.base.comparable)]
+
+
+def _lay_out(job: RebaseJob, stack: Stack, stopped: ReplayConflict, ours: StoredBase, commit: str) -> None:
+    """Write the session and the conflict's work tree on `commit`; once that is complete, the session names it."""
+    location, name = job.location, stopped.step.name
+    unfinished = RebaseSession(job.series.base.name, job.base.name, job.workspace.source, dict(job.skips), None)
+    replace_file(job.private / job.base.name / BASE_TOML, base_text(job.base, read_text(job.series.base)))
+    session.save(location, unfinished)
     # Git needs these objects for as long as the user works: they go into the repository itself.
     permanent = replace(location.git, scratch=location.git.objects)
-    tree = location.git.tree_of(commit) or ""
-    step = next(item for item in stack.steps if item.name == stopped.step.name)
-    way = partial(explain.stones, job, permanent, ours.kind)
-    _, again = replay([step], tree, partial(merging.merge, permanent), stones=way)
+    step = next(step for step in stack.steps if step.name == name)
+    tree, releases = location.git.tree_of(commit) or "", partial(_intermediate, job, stack)
+    _, again = replay([step], tree, partial(merging.merge, permanent), releases=releases)
     assert again is not None
-    place = conflicts.place_of(job.project.root, location)
-    conflicts.lay_out(place, commit, again.merged)
-    save(location, replace(session, conflict=stopped.step.name))
+    conflicts.lay_out(job.conflict_tree, commit, again.merged)
+    session.save(location, replace(unfinished, conflict=name))
 
 
-def _commits(job: Job, git: Git, ours: Acquired, done: list[Replayed], made: Transplant) -> str:
-    """Write the patches that are through as commits, so that the work tree's log shows them."""
+def _write_commits(job: RebaseJob, git: Git, compare: Comparer, ours: StoredBase, steps: list[ReplayedStep]) -> str:
+    """Write the replayed patches as commits, so that the work tree's log shows them; return the last one."""
     patches = {patch.name: patch for patch in job.series.patches}
     commits = []
-    for item in done:
+    for item in steps:
         if item.after == item.before:
             continue
-        changes = made.compare.compare(item.before, item.after)
+        changes = compare.compare(item.before, item.after)
         contents = blobs(git, (entry.oid for _, entry in changes.values() if entry))
         files = {
             path: new_file(entry.mode, contents[entry.oid]) if entry else None for path, (_, entry) in changes.items()
@@ -243,96 +219,74 @@ def _commits(job: Job, git: Git, ours: Acquired, done: list[Replayed], made: Tra
     return write_commits(job.location.git, "refs/patchset/rebase", ours.commit, commits)[-1].commit
 
 
-def _take_resolution(job: Job, name: str) -> None:
+def _record_resolution(job: RebaseJob, name: str) -> None:
     """Remember how the user has resolved the conflict of patch `name`."""
-    place = conflicts.place_of(job.project.root, job.location)
-    if not place.folder.is_dir():
+    if not job.conflict_tree.folder.is_dir():
         return
-    theirs, ours = _sources(job)
+    theirs, ours = _bases(job)
     stack = stack_of(job.location, job.series, theirs)
-    onto = job.location.git.tree_of(ours.commit) or ""
     with merging.scratch(job.location.git, job.location.private) as git:
-        find = job.resolutions.find
-        _, stopped = replay(
-            stack.steps,
-            onto,
-            partial(merging.merge, git),
-            lambda step, merged: find(git, merged),
-            job.skips,
-            partial(explain.stones, job, git, theirs.kind),
-        )
+        _, stopped = _replay(job, stack, git, job.location.git.tree_of(ours.commit) or "")
         if stopped is None or stopped.step.name != name:
             return
-        tree = conflicts.resolved_tree(place, git, stopped.merged)
+        tree = conflicts.resolved_tree(job.conflict_tree, git, stopped.merged)
         job.resolutions.record(git, stopped.merged, tree)
 
 
 def _write(
-    job: Job,
-    ours: Acquired,
+    job: RebaseJob,
+    ours: StoredBase,
     tree: str,
-    fates: tuple[PatchFate, ...],
+    outcomes: tuple[PatchOutcome, ...],
     files: list[tuple[Entry, bytes]],
     parked: frozenset[str],
-) -> str:
-    """Prove the new series by computing it, and let its folder appear; returns the patched tree."""
-    base, old = job.base, job.series
-    series = replace(
-        old,
-        base=base,
-        folder=base.folder,
-        entries=tuple(entry for entry, _ in files),
-        files=tuple(data for _, data in files),
-    )
+) -> None:
+    """Prove the new series by computing it, and let its folder appear."""
+    old, source = job.series, ours.source
+    assert source is not None
+    base = job.base.with_source(source.with_trees(job.location.git.tree_of(ours.commit) or "", tree))
+    entries, data = tuple(entry for entry, _ in files), tuple(content for _, content in files)
+    series = replace(old, base=base, folder=base.folder, entries=entries, files=data)
     refuse(series.findings, series.title)
-    made = compute(job.location, series, unproved(ours))
-    if made.tree != tree:
+    patched = compute(job.location, series, ours.unproven())
+    if patched.tree != tree:
         raise IntegrityError(
-            f"the exported patches give tree {made.tree}, the merge gave {tree}",
+            f"the exported patches give tree {patched.tree}, the merge gave {tree}",
             remedy="report this: the patches of the new series were not written",
         )
-    onto = job.location.git.tree_of(ours.commit) or ""
-    if ours.kind == "archive":
-        assert base.archive is not None
-        base = replace(base, archive=replace(base.archive, tree=onto, patched_tree=tree))
-    else:
-        base = replace(base, tree=onto, patched_tree=tree)
-    contents: dict[str, bytes] = {"base.toml": newbase.write_toml(base, old.base).encode()}
-    contents["series"] = series_text(old, files, parked).encode()
+    contents = {BASE_TOML: base_text(base, read_text(old.base)).encode()}
+    contents["series"] = series_text(old, entries, parked).encode()
     carried = [*old.disabled, *(entry.name for entry in old.entries if entry.patch_name in parked)]
     contents |= {name: (old.folder / name).read_bytes() for name in carried}
-    contents |= {entry.name: data for entry, data in files}
-    lines = [line_of(item) for item in fates]
+    contents |= {entry.name: content for entry, content in files}
+    lines = [item.changelog_line for item in outcomes]
     lines += [f"{name}: commented out in `series`, and carried over as it is" for name in old.disabled]
     heading = f"Rebased from {old.base.name}" if old.base.name else "Rebased"
-    text = changelog.title(job.component.name, base.name) + "\n" + changelog.section(heading, lines)
+    text = changelog.title(job.workspace.component.name, base.name) + "\n" + changelog.section(heading, lines)
     contents[changelog.NAME] = text.encode()
     folder.write(base.folder, contents)
-    return made.tree
 
 
 def _report(
-    job: Job,
-    ours: Acquired,
-    stack: Stack,
+    job: RebaseJob,
+    ours: StoredBase,
     onto: str,
-    fates: tuple[PatchFate, ...],
-    explained: explain.Explained | None,
-) -> Report:
-    place = conflicts.place_of(job.project.root, job.location)
+    outcomes: tuple[PatchOutcome, ...],
+    conflict: explain.ConflictReport | None,
+) -> RebaseReport:
     names = [entry.patch_name for entry in job.series.entries]
-    return Report(
-        component=job.component.name,
+    return RebaseReport(
+        component=job.workspace.component.name,
         from_base=job.series.base.name,
         base=job.base.name,
-        outcome="rebased" if explained is None else "conflict",
+        outcome="rebased" if conflict is None else "conflict",
         source=ours.kind,
         why=ours.why,
         folder=None,
         tree=onto,
         patched_tree=None,
-        patches=fates,
-        conflict=explained,
-        work_tree=None if explained is None else os.path.relpath(place.folder, job.project.root),
-        remaining=() if explained is None else tuple(names[names.index(explained.patch) + 1 :]),
+        patches=outcomes,
+        conflict=conflict,
+        work_tree=None if conflict is None else os.path.relpath(job.conflict_tree.folder, job.workspace.root),
+        remaining=() if conflict is None else tuple(names[names.index(conflict.patch) + 1 :]),
     )

@@ -3,88 +3,78 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from patchset.model.component import Component
-from patchset.model.project import Project
 from patchset.rebasing import conflicts
-from patchset.sources.acquire import Mode
-from patchset.store import merge as merging
-from patchset.store.git import require
-from patchset.worktree import lock
-from patchset.worktree.location import Location, locate
+from patchset.workflow.workspace import Workspace
+from patchset.worktree.location import Location
 from toolkit.errors import UsageError
+from toolkit.files import replace_file
 
 
 @dataclass(frozen=True)
-class Session:
-    """A rebase that waits for its user: the two bases, what is skipped and why, and the patch that conflicts."""
+class RebaseSession:
+    """An unfinished rebase: its bases, kind of source (`mode`), skipped patches with reasons, and conflicting patch."""
 
     from_base: str
     base: str
-    mode: Mode
+    mode: str
     skips: dict[str, str]
     conflict: str | None
 
 
-class Opened:
-    """The lock and the session of a rebase that is under way."""
+@contextmanager
+def open_session(workspace: Workspace) -> Iterator[tuple[Location, RebaseSession]]:
+    """Hold the component's lock and give the rebase that is under way.
 
-    def __init__(self, project: Project, component: Component) -> None:
-        require()
-        self._location = locate(project.root, component)
-        self._component = component
-        self._lock = lock.hold(self._location.lock_file, component.name)
-
-    def __enter__(self) -> tuple[Location, Session]:
-        self._lock.__enter__()
-        merging.clear(self._location.private)
-        session = load(self._location)
+    Raises:
+        UsageError: there is none.
+    """
+    with workspace.lock() as location:
+        session = load(location)
         if session is None:
-            self._lock.__exit__(None, None, None)
-            name = self._component.name
+            name = workspace.component.name
             raise UsageError(f"no rebase of {name} is under way", remedy=f"patchset rebase {name} RELEASE starts one")
-        return self._location, session
-
-    def __exit__(self, *error: object) -> None:
-        self._lock.__exit__(None, None, None)
+        yield location, session
 
 
-def load(location: Location) -> Session | None:
+def _file(location: Location) -> Path:
+    return location.private / "rebase/session.json"
+
+
+def load(location: Location) -> RebaseSession | None:
     """Return the rebase that is under way, or None."""
     try:
-        values = json.loads((location.private / "rebase/session.json").read_bytes())
-        return Session(**values)
+        return RebaseSession(**json.loads(_file(location).read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
 
 
-def save(location: Location, session: Session) -> None:
-    file = location.private / "rebase/session.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_suffix(".new")
-    temporary.write_text(json.dumps(asdict(session), indent=1))
-    os.replace(temporary, file)
+def save(location: Location, session: RebaseSession) -> None:
+    """Keep a rebase on the disk."""
+    replace_file(_file(location), json.dumps(asdict(session), indent=1))
 
 
-def under_way(component: Component, session: Session) -> UsageError:
-    name = component.name
+def under_way(component: Component, session: RebaseSession) -> UsageError:
+    """Return the error for a component of which another rebase is under way."""
     return UsageError(
-        f"a rebase of {name} from {session.from_base} to {session.base} is under way",
-        remedy=f"patchset rebase {name} --continue, --skip REASON or --abort",
+        f"a rebase of {component.name} from {session.from_base} to {session.base} is under way",
+        remedy=f"patchset rebase {component.name} --continue, --skip REASON or --abort",
     )
 
 
 def clean(root: Path, location: Location) -> None:
-    """Remove what a rebase leaves while it waits."""
+    """Remove what a rebase keeps while it waits."""
     private = location.private / "rebase"
-    (private / "session.json").unlink(missing_ok=True)
-    place = conflicts.place_of(root, location)
-    if place.folder.exists():
-        conflicts.remove(place)
+    _file(location).unlink(missing_ok=True)
+    tree = conflicts.conflict_tree(root, location)
+    if tree.folder.exists():
+        conflicts.remove(tree)
     if private.exists():
         location.git.run("update-ref", "-d", "refs/patchset/rebase")
         shutil.rmtree(private)

@@ -5,22 +5,125 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Self
 
-from patchset.model.component import Archive, Wheel
+from patchset.model.component import Base, Wheel
+from patchset.model.source import Destination, Release, Source
 from patchset.store.git import Git
 from patchset.store.objects import Signature, import_files
 from toolkit.errors import IntegrityError
+from toolkit.finding import Finding
 from toolkit.progress import Reporter, Task
+from toolkit.tables import Table
+from toolkit.toml_edit import erase_table, write_table
+
+_REFS = "refs/patchset/archive/"
 
 
-def imported(git: Git, archive: Archive) -> str | None:
-    """Return the commit that the archive became, or None where it is not in the store."""
-    return git.resolve(ref(archive))
+@dataclass(frozen=True)
+class Archive(Source):
+    """The registry file that stands in for the base's commit.
 
+    `exclude` are globs of members that the archive's maker generated and that upstream's tree does not have.
+    """
 
-def ref(archive: Archive) -> str:
-    return f"refs/patchset/archive/{archive.sha256}"
+    kind: ClassVar[str] = "archive"
+    record: ClassVar[str] = "archive"
+
+    project: str
+    filename: str
+    sha256: str
+    exclude: tuple[str, ...] = ()
+    covers: tuple[str, ...] = ()
+    tree: str | None = None
+    patched_tree: str | None = None
+
+    @classmethod
+    def parse(cls, table: Table) -> Self | None:
+        archives = []
+        for item in table.tables("archive"):
+            archives.append(
+                cls(
+                    project=item.text("project") or "",
+                    filename=item.text("file") or "",
+                    sha256=item.text("sha256", "hex64") or "",
+                    exclude=item.strings("exclude"),
+                    covers=item.strings("covers"),
+                    tree=item.text("tree", "hex40", required=False),
+                    patched_tree=item.text("patched-tree", "hex40", required=False),
+                )
+            )
+            item.finish()
+        if len(archives) > 1:
+            table.findings.append(Finding(table.file, "has more than one [archive]"))
+        return archives[0] if archives else None
+
+    def write(self, text: str) -> str:
+        values = {
+            "project": self.project,
+            "file": self.filename,
+            "sha256": self.sha256,
+            "tree": self.tree,
+            "patched-tree": self.patched_tree,
+            "exclude": list(self.exclude) or None,
+            "covers": list(self.covers) or None,
+        }
+        return write_table(text, "archive", values)
+
+    @classmethod
+    def erase(cls, text: str) -> str:
+        return erase_table(text, "archive")
+
+    @classmethod
+    def of_release(cls, release: Release) -> Self | None:
+        model = release.model.source(cls.kind)
+        if not isinstance(model, cls):
+            return None
+        filename = release.renamed(model.filename)
+        if filename not in release.files:
+            return None
+        exclude = tuple(release.renamed(item) for item in model.exclude)
+        return cls(model.project, filename, release.files[filename], exclude, model.covers)
+
+    @classmethod
+    def stored_releases(cls, git: Git, model: Base) -> Iterator[tuple[str, Self]]:
+        pattern = model.source(cls.kind)
+        if not isinstance(pattern, cls):
+            return
+        head, version, tail = pattern.filename.partition(model.name.removeprefix("v"))
+        out = git.run("for-each-ref", "--format=%(refname)%00%(contents:subject)", _REFS)
+        for line in out.decode(errors="replace").splitlines():
+            refname, filename = line.split("\0")
+            if version and filename.startswith(head) and filename.endswith(tail):
+                name = filename[len(head) : len(filename) - len(tail)]
+                exclude = tuple(item.replace(version, name) for item in pattern.exclude)
+                yield name, cls(pattern.project, filename, refname.removeprefix(_REFS), exclude, pattern.covers)
+
+    def commit_in(self, git: Git) -> str | None:
+        return git.resolve(f"{_REFS}{self.sha256}")
+
+    def fetch(self, destination: Destination) -> str:
+        file = download(self, destination.reporter, destination.offline)
+        destination.prepare()
+        return import_archive(destination.git, self, file, destination.reporter)
+
+    @property
+    def stored_why(self) -> str:
+        return "it is imported already"
+
+    @property
+    def fetched_why(self) -> str:
+        return "asked for"
+
+    @property
+    def title(self) -> str:
+        return f"the archive {self.filename}"
+
+    @property
+    def index_project(self) -> str | None:
+        return self.project
 
 
 def download(archive: Archive | Wheel, reporter: Reporter, offline: bool = False) -> Path:
@@ -82,7 +185,7 @@ def import_archive(git: Git, archive: Archive, file: Path, reporter: Reporter) -
             f"{archive.filename} gives tree {written.tree}, recorded is {archive.tree}",
             remedy="check the `archive` table in base.toml against the release",
         )
-    git.run("update-ref", ref(archive), written.commit)
+    git.run("update-ref", f"{_REFS}{archive.sha256}", written.commit)
     git.run("update-ref", "-d", scratch)
     return written.commit
 

@@ -11,13 +11,16 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packaging.version import InvalidVersion, Version
 
 from patchset.model.component import Base, Component, Wheel
-from patchset.sources import archive as archives
+from patchset.model.source import Release
+from patchset.sources.acquire import present
+from patchset.sources.kinds import kinds
 from patchset.store.git import Git
 from toolkit.errors import SourceUnavailable
 from toolkit.progress import Reporter
@@ -85,11 +88,11 @@ def _hashed(file: RemoteFile) -> str:
 
 
 def model_of(component: Component, base: Base | None = None) -> Base | None:
-    """Return the base after which other releases are described: `base`, or the newest that has an archive."""
-    if base is not None and base.archive is not None:
+    """Return the base after which other releases are described: `base`, or the newest that the index lists."""
+    if base is not None and base.index_project is not None:
         return base
-    with_archive = [item for item in component.bases if item.archive is not None and version_of(item.name)]
-    return max(with_archive, key=lambda item: Version(item.name), default=base)
+    listed = [item for item in component.bases if item.index_project is not None and version_of(item.name)]
+    return max(listed, key=lambda item: Version(item.name), default=base)
 
 
 def named(model: Base, version: Version) -> str:
@@ -98,37 +101,22 @@ def named(model: Base, version: Version) -> str:
 
 
 def describe(model: Base, version: Version, files: Mapping[str, str], commit: str | None = None) -> Base | None:
-    """Return a release as a base, or None where neither a commit nor a file of it is known."""
-    archive = None
-    if model.archive is not None:
-        filename = _renamed(model.archive.filename, model, version)
-        if filename in files:
-            archive = replace(
-                model.archive,
-                filename=filename,
-                sha256=files[filename],
-                exclude=tuple(_renamed(item, model, version) for item in model.archive.exclude),
-                tree=None,
-                patched_tree=None,
-            )
-    if archive is None and commit is None:
-        return None
+    """Return a release as a base, or None where no source of it is known."""
+    release = Release(model, version, files, commit)
+    sources = tuple(source for kind in kinds() if (source := kind.of_release(release)) is not None)
     name = named(model, version)
-    return Base(name, model.folder.parent / name, commit, None, None, archive, ())
+    return Base(name, model.folder.parent / name, sources) if sources else None
 
 
 def wheels_of(model: Base, version: Version, files: Mapping[str, Mapping[str, str]]) -> tuple[Wheel, ...]:
     """Return the official wheels of a release that correspond to those of `model`; `files` are by project."""
-    found = []
+    release = Release(model, version, {}, None)
+    wheels = []
     for wheel in model.wheels:
-        filename = _renamed(wheel.filename, model, version)
+        filename = release.renamed(wheel.filename)
         if filename in files.get(wheel.project, {}):
-            found.append(replace(wheel, filename=filename, sha256=files[wheel.project][filename]))
-    return tuple(found)
-
-
-def _renamed(text: str, model: Base, version: Version) -> str:
-    return text.replace(model.name.removeprefix("v"), str(version))
+            wheels.append(replace(wheel, filename=filename, sha256=files[wheel.project][filename]))
+    return tuple(wheels)
 
 
 def published(component: Component, model: Base, files: Mapping[str, str]) -> list[Base]:
@@ -155,42 +143,23 @@ def published(component: Component, model: Base, files: Mapping[str, str]) -> li
     return found
 
 
-def here(component: Component, model: Base, git: Git) -> list[Base]:
+def stored(component: Component, model: Base, git: Git) -> list[Base]:
     """Return the releases whose trees the repository has, oldest first: recorded, imported, or tagged in it."""
     if not (git.gitdir / "HEAD").exists():
         return []
-    found: dict[Version, Base] = {}
+    releases: dict[Version, Base] = {}
     for base in component.bases:
         version = version_of(base.name)
-        commit = base.commit if base.commit is not None and git.tree_of(base.commit) else None
-        if version and (commit or (base.archive and archives.imported(git, base.archive))):
-            found[version] = base
-    listed = "%(refname)%00%(objectname)%00%(contents:subject)%00%(*objectname)"
-    out = git.run("for-each-ref", f"--format={listed}", "refs/patchset/archive/", "refs/tags/")
-    for line in out.decode(errors="replace").splitlines():
-        ref, oid, subject, peeled = line.split("\0")
-        if ref.startswith("refs/tags/"):
-            name = ref.removeprefix("refs/tags/")
+        if version is not None and present(git, base) is not None:
+            releases[version] = base
+    recorded = frozenset(releases)
+    for kind in kinds():
+        for name, source in kind.stored_releases(git, model):
             version = version_of(name)
-            if version and version not in found:
-                found[version] = Base(name, model.folder.parent / name, peeled or oid, None, None, None, ())
-            continue
-        version = _archived(model, subject)
-        if version and version not in found:
-            described = describe(model, version, {subject: ref.rpartition("/")[2]})
-            if described is not None:
-                found[version] = described
-    return [found[version] for version in sorted(found)]
-
-
-def _archived(model: Base, filename: str) -> Version | None:
-    """Return the version in an archive's file name that is `model`'s but for that."""
-    if model.archive is None:
-        return None
-    head, found, tail = model.archive.filename.partition(model.name.removeprefix("v"))
-    if not found or not filename.startswith(head) or not filename.endswith(tail):
-        return None
-    return version_of(filename[len(head) : len(filename) - len(tail)])
+            if version is not None and version not in recorded:
+                base = releases.get(version, Base(named(model, version), model.folder.parent / named(model, version)))
+                releases[version] = base.with_source(source)
+    return [releases[version] for version in sorted(releases)]
 
 
 def tagged_commit(url: str, name: str) -> str | None:
@@ -203,16 +172,14 @@ def tagged_commit(url: str, name: str) -> str | None:
 
 
 def known(component: Component, model: Base, git: Git, files: Mapping[str, str]) -> list[Base]:
-    """Return every final release that is here or listed, oldest first; with what is known of it from both."""
-    found = {Version(base.name): base for base in published(component, model, files)}
-    for base in here(component, model, git):
-        listed = found.get(Version(base.name))
-        if listed is None:
-            found[Version(base.name)] = base
-        elif listed.commit is None and base.commit is not None:
-            found[Version(base.name)] = replace(listed, commit=base.commit)
+    """Return every final release that is stored or listed, oldest first; with what is known of it from both."""
+    releases = {Version(base.name): base for base in published(component, model, files)}
+    for base in stored(component, model, git):
+        listed = releases.get(Version(base.name), base)
+        missing = (source for source in base.sources if listed.source(source.kind) is None)
+        releases[Version(base.name)] = reduce(Base.with_source, missing, listed)
     for base in component.bases:
         version = version_of(base.name)
         if version is not None and base.recorded:
-            found.setdefault(version, base)
-    return [found[version] for version in sorted(found)]
+            releases.setdefault(version, base)
+    return [releases[version] for version in sorted(releases)]

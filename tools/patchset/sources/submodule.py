@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Self
 
+from patchset.model.component import Base
+from patchset.model.source import Destination, NotObtained, Release, Source
 from patchset.store.git import Git, environment
 from toolkit.errors import SourceUnavailable
 from toolkit.progress import Reporter
+from toolkit.tables import Table
+from toolkit.toml_edit import write_values
 
 if TYPE_CHECKING:
     from git.remote import RemoteProgress
@@ -180,3 +186,80 @@ def _progress(task: Task) -> RemoteProgress:
                 task.update(int(float(cur_count)), int(float(max_count)) if max_count else None)
 
     return Show()
+
+
+@dataclass(frozen=True)
+class Submodule(Source):
+    """Upstream's commit, fetched from the git host of the component's submodule."""
+
+    kind: ClassVar[str] = "submodule"
+    record: ClassVar[str] = "commit"
+    has_history: ClassVar[bool] = True
+
+    commit: str
+    tree: str | None = None
+    patched_tree: str | None = None
+    covers: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, table: Table) -> Self | None:
+        commit, tree, patched_tree = (
+            table.text(key, "hex40", required=False) for key in ("commit", "tree", "patched-tree")
+        )
+        return cls(commit, tree, patched_tree) if commit is not None else None
+
+    def write(self, text: str) -> str:
+        return write_values(text, {"commit": self.commit, "tree": self.tree, "patched-tree": self.patched_tree})
+
+    @classmethod
+    def erase(cls, text: str) -> str:
+        return write_values(text, {"commit": None, "tree": None, "patched-tree": None})
+
+    @classmethod
+    def of_release(cls, release: Release) -> Self | None:
+        return cls(release.commit) if release.commit is not None else None
+
+    @classmethod
+    def stored_releases(cls, git: Git, model: Base) -> Iterator[tuple[str, Self]]:
+        out = git.run("for-each-ref", "--format=%(refname)%00%(objectname)%00%(*objectname)", "refs/tags/")
+        for line in out.decode(errors="replace").splitlines():
+            ref, oid, peeled = line.split("\0")
+            yield ref.removeprefix("refs/tags/"), cls(peeled or oid)
+
+    def commit_in(self, git: Git) -> str | None:
+        return self.commit if git.tree_of(self.commit) is not None else None
+
+    def fetch(self, destination: Destination) -> str:
+        from patchset.sources.transport import redacted
+
+        url = destination.url
+        if url is None:
+            message = f"neither .gitmodules nor component.toml names a URL for {destination.path}"
+            raise NotObtained(message, why="no git host is named")
+        if destination.offline:
+            raise NotObtained("the git host is not asked (--offline)", why="its git host is not asked")
+        if (reason := answers(url)) is not None:
+            raise NotObtained(f"{redacted(url)} does not answer: {reason}", why="its git host does not answer")
+        destination.prepare()
+        try:
+            fetch(destination.git, url, self.commit, destination.reporter, destination.label)
+        except SourceUnavailable as error:
+            why = "its git host did not give the commit"
+            raise NotObtained(error.message, why=why, remedy=error.remedy, details=error.details) from error
+        return self.commit
+
+    @property
+    def stored_why(self) -> str:
+        return "its commit is here"
+
+    @property
+    def fetched_why(self) -> str:
+        return "its host answers"
+
+    @property
+    def title(self) -> str:
+        return f"the commit {self.commit[:12]}"
+
+    @property
+    def upstream_commit(self) -> str | None:
+        return self.commit

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Literal
 
-from patchset.model.component import Base, Component
-from patchset.model.project import Project
-from patchset.model.series import Series, load
-from patchset.sources.acquire import Acquired, Mode, acquire, present
-from patchset.store.git import require
+from patchset.model.component import Base
+from patchset.model.series import Series
+from patchset.sources.acquire import StoredBase, present
+from patchset.sources.kinds import AUTO
 from patchset.store.objects import diff
-from patchset.workflow.compute import base_of, compute
-from patchset.worktree import gitlink, journal, lock, switch
-from patchset.worktree.location import Location, locate
+from patchset.workflow.compute import Computed, base_of, compute
+from patchset.workflow.workspace import Workspace
+from patchset.worktree import gitlink, journal, switch
+from patchset.worktree.location import Location
 from patchset.worktree.state import AppliedPatch, State, head, stats
 from patchset.worktree.state import load as load_state
 from toolkit.errors import LocalChanges, SourceUnavailable
-from toolkit.finding import refuse
-from toolkit.progress import Reporter
 
 Outcome = Literal["applied", "unchanged", "unapplied"]
 
 
 @dataclass(frozen=True)
-class Report:
+class ApplyReport:
     """What a command did to one component.
 
     `why` tells why its source was chosen, `disabled` names the patch files that are commented out in `series`.
@@ -47,114 +45,93 @@ class Report:
         return asdict(self)
 
 
-def read_series(component: Component, base: Base) -> Series:
-    """Read a series, refusing it with all that is wrong with its `series` file.
-
-    Raises:
-        SeriesError: an entry is missing, doubled, outside the folder, or a patch is not listed.
-    """
-    series, findings = load(component, base)
-    refuse(findings, f"{component.name}@{base.name}" if base.name else component.name)
-    assert series is not None
-    return series
-
-
 def branch_of(base: Base) -> str:
     return f"refs/heads/patchset/{base.name or 'series'}"
 
 
-def is_applied(location: Location, series: Series, mode: Mode = "auto") -> State | None:
-    """Return the state if the work tree holds just this series, judged by looks alone: no git is run."""
+def is_applied(location: Location, series: Series, source: str = AUTO) -> State | None:
+    """Return the state if the work tree holds just this series, by its files' looks alone: no git is run."""
     if not location.populated or journal.left_over(location.private, switch.stage_folder(location)):
         return None
     state = load_state(location.state_file)
     if state is None or state.digest != series.digest:
         return None
-    if mode not in ("auto", state.source):
+    if source not in (AUTO, state.source):
         return None
     if head(location.gitdir) != (branch_of(series.base), state.tip):
         return None
     return state if stats(location.work_tree, state.stats) == state.stats else None
 
 
-def apply_series(
-    project: Project,
-    component: Component,
-    base: Base,
-    mode: Mode,
-    reporter: Reporter,
-    *,
-    offline: bool = False,
-) -> Report:
-    """Bring a component's work tree to the patched tree of `base`; nothing is touched if it is there.
+def apply_series(workspace: Workspace) -> ApplyReport:
+    """Bring a component's work tree to the patched tree of its base; nothing is touched if it is there.
 
     Raises:
         PatchsetError: anything that stands against it; the work tree is as it was.
     """
-    series = read_series(component, base)
-    location = locate(project.root, component)
-    if state := is_applied(location, series, mode):
+    series = workspace.series
+    if state := is_applied(workspace.location, series, workspace.source):
         return _report(series, "unchanged", state)
-    require()
-    with lock.hold(location.lock_file, component.name):
-        location = _recovered(locate(project.root, component))
-        if state := is_applied(location, series, mode):
+    with workspace.lock() as location:
+        if state := is_applied(location, series, workspace.source):
             return _report(series, "unchanged", state)
-        source = _source(project.root, location, series, mode, reporter, offline)
-        made = compute(location, series, source)
-        touched = diff(location.git, source.commit, made.tip)
-        state = State(
-            base=base.name,
-            source=source.kind,
-            digest=series.digest,
-            base_commit=source.commit,
-            tip=made.tip,
-            tree=made.tree,
-            patches=made.patches,
-            stats=dict.fromkeys(touched),
-        )
-        branch = branch_of(base)
+        base = _base(workspace, location)
+        patched = compute(location, series, base)
+        touched = diff(location.git, base.commit, patched.tip)
+        state = state_of(series, base, patched, touched)
+        branch = branch_of(workspace.base)
         message = f"apply {series.title}"
         if not location.populated:
             _refuse_foreign_branch(location, branch)
-            location = switch.populate(location, made.tip, branch, state, message)
+            switch.populate(location, patched.tip, branch, state, message)
         else:
             before = current(location)
-            refuse_foreign(location, project.root, component, before, source.commit, base)
-            state = replace(state, branch=_home(location, before, source.commit))
-            changes = touched if before[1] == source.commit else diff(location.git, before[1], made.tip)
-            switch.switch(location, before, made.tip, branch, state, message, changes=changes)
-        gitlink.guard(project.root, component.path, made.tip)
-        return _report(series, "applied", state, source.why)
+            refuse_foreign(workspace, location, before, base.commit)
+            state = replace(state, branch=_home(location, before, base.commit))
+            changes = touched if before[1] == base.commit else diff(location.git, before[1], patched.tip)
+            switch.switch(location, before, patched.tip, branch, state, message, changes=changes)
+        gitlink.guard(workspace.root, workspace.component.path, patched.tip)
+        return _report(series, "applied", state, base.why)
 
 
-def unapply_series(project: Project, component: Component, base: Base) -> Report:
+def state_of(series: Series, base: StoredBase, patched: Computed, touched: Iterable[str]) -> State:
+    """Return the state of a work tree that holds a series on its base; `touched` are the paths that it changes."""
+    return State(
+        base=series.base.name,
+        source=base.kind,
+        digest=series.digest,
+        base_commit=base.commit,
+        tip=patched.tip,
+        tree=patched.tree,
+        patches=patched.patches,
+        stats=dict.fromkeys(touched),
+    )
+
+
+def unapply_series(workspace: Workspace) -> ApplyReport:
     """Bring a component's work tree back to the base's tree.
 
     Raises:
         LocalChanges: the user's work is in the way; nothing was changed.
     """
-    require()
-    series = read_series(component, base)
-    location = locate(project.root, component)
-    if not location.populated:
+    series, component = workspace.series, workspace.component
+    if not workspace.location.populated:
         raise LocalChanges(
             f"{component.path} is empty: nothing is applied",
             remedy=f"run `patchset apply {component.name}` first",
         )
-    with lock.hold(location.lock_file, component.name):
-        location = _recovered(location)
+    with workspace.lock() as location:
         before = current(location)
         state = load_state(location.state_file)
         if state is not None and before[1] == state.base_commit:
             return _report(series, "unchanged", replace(state, tip=state.base_commit, patches=()))
         if state is None or before[1] != state.tip:
-            source = present(location.git, base)
-            if source is not None and before[1] == source.commit:
-                tree = location.git.tree_of(source.commit) or ""
-                bare = State(base.name, source.kind, "", source.commit, source.commit, tree, (), None)
+            base = present(location.git, workspace.base)
+            if base is not None and before[1] == base.commit:
+                tree = location.git.tree_of(base.commit) or ""
+                bare = State(workspace.base.name, base.kind, "", base.commit, base.commit, tree, (), None)
                 return _report(series, "unchanged", bare)
-            _refuse_foreign_head(location, project.root, component, before, source.commit if source else "")
+            _refuse_foreign_head(workspace, location, before, base.commit if base else "")
         if state is None:
             raise LocalChanges(
                 f"{component.path} was not patched by this tool",
@@ -163,14 +140,14 @@ def unapply_series(project: Project, component: Component, base: Base) -> Report
         home = state.branch
         if home is not None and location.git.resolve(home) != state.base_commit:
             home = None
-        # What was applied stays in the state's digest no more; the base is what the work tree holds now.
+        # The work tree holds the base and no series: the digest of none.
         tree = location.git.tree_of(state.base_commit) or ""
         bare = replace(state, tip=state.base_commit, tree=tree, patches=(), digest="", stats={})
         stale = (before[0], state.tip) if before[0] and before[0].startswith("refs/heads/patchset/") else None
         message = f"unapply {component.name}@{state.base}"
         changes = diff(location.git, before[1], state.base_commit)
         switch.switch(location, before, state.base_commit, home, bare, message, changes=changes, stale=stale)
-        gitlink.guard(project.root, component.path, state.base_commit)
+        gitlink.guard(workspace.root, component.path, state.base_commit)
         return _report(series, "unapplied", bare)
 
 
@@ -196,25 +173,24 @@ def ours(location: Location) -> set[str]:
     return set(out.decode().split())
 
 
-def _recovered(location: Location) -> Location:
-    if location.populated:
-        journal.recover(location.git, location.private, switch.stage_folder(location))
-    return location
+def _base(workspace: Workspace, location: Location) -> StoredBase:
+    """Bring the base of a workspace into the store.
 
-
-def _source(root: Path, location: Location, series: Series, mode: Mode, reporter: Reporter, offline: bool) -> Acquired:
-    base = series.base
-    if base.recorded:
-        return acquire(root, series.component, base, location.git, mode, reporter, offline=offline)
+    Raises:
+        SourceUnavailable: no source gives it, or none is recorded and there is no work tree.
+        PatchsetError: see `sources.acquire`.
+    """
+    if workspace.base.recorded:
+        return workspace.acquire()
     if not location.populated:
         raise SourceUnavailable(
-            f"{series.title} records no base, and {series.component.path} is empty",
+            f"{workspace.series.title} records no base, and {workspace.component.path} is empty",
             remedy="put the upstream tree there (a git work tree), or write base.toml",
         )
-    return worktree_source(location, series)
+    return worktree_base(location)
 
 
-def worktree_source(location: Location, series: Series) -> Acquired:
+def worktree_base(location: Location) -> StoredBase:
     """Return the base of a series that records none: what the work tree held before the tool came."""
     _, commit = current(location)
     state = load_state(location.state_file)
@@ -222,8 +198,7 @@ def worktree_source(location: Location, series: Series) -> Acquired:
         commit = state.base_commit
     else:
         commit = base_of(location, commit) or commit
-    why = "base.toml records none: the work tree's HEAD is the base"
-    return Acquired("worktree", commit, why, (), None, None)
+    return StoredBase("worktree", commit, "base.toml records none: the work tree's HEAD is the base")
 
 
 def _home(location: Location, before: tuple[str | None, str], base_commit: str) -> str | None:
@@ -235,22 +210,16 @@ def _home(location: Location, before: tuple[str | None, str], base_commit: str) 
     return branch if commit == base_commit else None
 
 
-def refuse_foreign(
-    location: Location,
-    root: Path,
-    component: Component,
-    before: tuple[str | None, str],
-    base_commit: str,
-    base: Base,
-) -> None:
+def refuse_foreign(workspace: Workspace, location: Location, before: tuple[str | None, str], base_commit: str) -> None:
     """Raise `LocalChanges` if HEAD, or a branch of our name, holds commits that the tool did not make."""
-    _refuse_foreign_head(location, root, component, before, base_commit)
-    _refuse_foreign_branch(location, branch_of(base))
+    _refuse_foreign_head(workspace, location, before, base_commit)
+    _refuse_foreign_branch(location, branch_of(workspace.base))
 
 
 def _refuse_foreign_head(
-    location: Location, root: Path, component: Component, before: tuple[str | None, str], base_commit: str
+    workspace: Workspace, location: Location, before: tuple[str | None, str], base_commit: str
 ) -> None:
+    component = workspace.component
     branch, commit = before
     state = load_state(location.state_file)
     known = {base_commit, *(base.commit for base in component.bases)}
@@ -260,7 +229,7 @@ def _refuse_foreign_head(
         return
     from patchset.sources.submodule import recorded_commit
 
-    if commit == recorded_commit(root, component.path):
+    if commit == recorded_commit(workspace.root, component.path):
         return
     tip = state.tip if state is not None else base_commit
     code, out, _ = location.git.attempt("log", "--format=%h %s", "-n", "20", f"{tip}..{commit}")
@@ -290,9 +259,9 @@ def _refuse_foreign_branch(location: Location, branch: str) -> None:
     )
 
 
-def _report(series: Series, outcome: Outcome, state: State, why: str = "") -> Report:
+def _report(series: Series, outcome: Outcome, state: State, why: str = "") -> ApplyReport:
     applied = outcome != "unapplied" and state.tip != state.base_commit
-    return Report(
+    return ApplyReport(
         component=series.component.name,
         base=state.base,
         outcome=outcome,

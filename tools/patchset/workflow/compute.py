@@ -11,7 +11,7 @@ from pathlib import Path
 from patchset.engine.apply import Applied, apply, read_paths
 from patchset.engine.message import author_and_message
 from patchset.model.series import Series
-from patchset.sources.acquire import Acquired
+from patchset.sources.acquire import StoredBase
 from patchset.store.git import Git
 from patchset.store.objects import NewCommit, blobs, entries, write_commits
 from patchset.worktree.location import Location
@@ -53,7 +53,7 @@ def _read(contents: dict[str, bytes], git: Git, oid: str) -> bytes:
     return contents[oid]
 
 
-def compute(location: Location, series: Series, source: Acquired) -> Computed:
+def compute(location: Location, series: Series, source: StoredBase) -> Computed:
     """Write the commits of a series, or find them where an earlier run has written them.
 
     Raises:
@@ -106,7 +106,7 @@ def _known(git: Git, file: Path, ref: str) -> Computed | None:
     return made if git.resolve(ref) == made.tip and git.tree_of(made.tip) == made.tree else None
 
 
-def _write(git: Git, series: Series, source: Acquired, ref: str, base_tree: str) -> Computed:
+def _write(git: Git, series: Series, source: StoredBase, ref: str, base_tree: str) -> Computed:
     applied = results(git, series, source.commit, source.covers)
     inside = [item for item in applied if item.placement != "outside"]
     if not inside:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from patchset.model.component import Base, Component
-from patchset.model.project import Project
 from patchset.model.series import Series
-from patchset.sources.acquire import Acquired, present
+from patchset.sources.acquire import present
 from patchset.store.git import Git, require
 from patchset.store.objects import diff
 from patchset.workflow import apply as applying
 from patchset.workflow.compute import compute
+from patchset.workflow.workspace import Workspace
 from patchset.worktree import journal, switch
-from patchset.worktree.location import Location, locate
+from patchset.worktree.location import Location
 from patchset.worktree.state import State
 from patchset.worktree.state import load as load_state
 from toolkit.errors import PatchsetError
@@ -60,18 +60,17 @@ class Status:
         return asdict(self)
 
 
-def status(project: Project, component: Component, base: Base) -> Status:
-    """Tell what is applied to a component, and what `apply` would do with `base`.
+def status(workspace: Workspace) -> Status:
+    """Return what is applied to a component, and what `apply` would do.
 
     Raises:
         EnvironmentProblem: git is missing or too old.
     """
     require()
+    component, base = workspace.component, workspace.base
     would, refused = "", None
-    series: Series | None = None
     try:
-        series = applying.read_series(component, base)
-        location = locate(project.root, component)
+        series, location = workspace.series, workspace.location
     except PatchsetError as error:
         return _unknown(component, base, error)
     state = load_state(location.state_file) if location.populated else None
@@ -83,7 +82,7 @@ def status(project: Project, component: Component, base: Base) -> Status:
             branch, commit = applying.current(location)
             tree = location.git.tree_of(commit)
             local = local_changes(location)
-        would = _would(project, location, series, interrupted)
+        would = _would(workspace, location, interrupted)
     except PatchsetError as error:
         would, refused = "refuse", error.as_json()
     applied = state is not None and commit == state.tip and state.tip != state.base_commit
@@ -152,9 +151,8 @@ def _recorded(component: Component, state: State | None) -> str | None:
     base = component.base(state.base) if state else None
     if base is None or state is None:
         return None
-    if state.source == "archive":
-        return base.archive.patched_tree if base.archive else None
-    return base.patched_tree
+    source = base.source(state.source)
+    return source.patched_tree if source is not None else None
 
 
 def local_changes(location: Location) -> tuple[str, ...]:
@@ -164,7 +162,8 @@ def local_changes(location: Location) -> tuple[str, ...]:
     return tuple(record[3:].decode("utf-8", errors="surrogateescape") for record in out.split(b"\0") if len(record) > 3)
 
 
-def _would(project: Project, location: Location, series: Series, interrupted: bool) -> str:
+def _would(workspace: Workspace, location: Location, interrupted: bool) -> str:
+    series = workspace.series
     count = len(series.entries)
     patches = f"{count} patch{'es' if count != 1 else ''}"
     if interrupted:
@@ -175,21 +174,15 @@ def _would(project: Project, location: Location, series: Series, interrupted: bo
         return f"populate {series.component.path} {where}, and apply {patches}"
     if applying.is_applied(location, series):
         return "do nothing"
-    source = _source_here(project, location, series)
-    if source is None:
+    base = present(location.git, series.base) if series.base.recorded else applying.worktree_base(location)
+    if base is None:
         return f"fetch {series.base.name} and apply {patches}"
-    made = compute(location, series, source)
+    patched = compute(location, series, base)
     before = applying.current(location)
-    applying.refuse_foreign(location, project.root, series.component, before, source.commit, series.base)
-    if before[1] == made.tip and before[0] == applying.branch_of(series.base):
+    applying.refuse_foreign(workspace, location, before, base.commit)
+    if before[1] == patched.tip and before[0] == applying.branch_of(series.base):
         return "change no file, and note what is there"
-    changes = diff(location.git, before[1], made.tip)
+    changes = diff(location.git, before[1], patched.tip)
     switch.refuse_under_way(location)
     switch.refuse_local(location, changes)
     return f"apply {patches}, changing {len(changes)} file{'s' if len(changes) != 1 else ''}"
-
-
-def _source_here(project: Project, location: Location, series: Series) -> Acquired | None:
-    if series.base.recorded:
-        return present(location.git, series.base)
-    return applying.worktree_source(location, series)

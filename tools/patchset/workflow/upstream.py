@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 from packaging.version import InvalidVersion, Version
 
 from patchset.model.component import Base, Component
-from patchset.model.project import Project
 from patchset.model.series import status_of
 from patchset.model.trailers import ReleaseRange, UpstreamStatus, release_range, trailers, upstream_status
+from patchset.project.project import Project
 from patchset.store.git import Git
-from patchset.workflow.apply import read_series
+from patchset.workflow.workspace import read_series
 from patchset.worktree.location import superproject_gitdir
 
 # Forwarded: upstream has been told of it.

@@ -9,25 +9,24 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from patchset.model.component import Packaging, Wheel
-from patchset.model.project import Project
 from patchset.model.series import Series
+from patchset.project.project import Project
 from patchset.sources import archive
 from patchset.store.git import require
 from patchset.wheels import sbom
 from patchset.wheels import verify as proofs
 from patchset.wheels.verify import Bundle, Check
-from patchset.workflow.apply import read_series
-from patchset.workflow.build import Get, plan_overlay, shipped_changes
+from patchset.workflow.build import plan_overlay, shipped_changes
 from patchset.workflow.compute import compute
-from patchset.worktree import lock
-from patchset.worktree.location import Location, locate
+from patchset.workflow.workspace import Workspace
+from patchset.worktree.location import Location
 from toolkit.errors import EnvironmentProblem, SourceUnavailable, UsageError, VerifyFailed
 from toolkit.progress import Reporter
 
 
 @dataclass(frozen=True)
-class Verified:
-    """What was found out about one distribution; `good` if no check failed."""
+class VerifyReport:
+    """The checks of one distribution; `good` if none failed."""
 
     title: str
     identity: sbom.Identity
@@ -41,7 +40,7 @@ class Verified:
         return {"title": self.title, "good": self.good, **asdict(self)}
 
 
-def verify_wheel(project: Project, file: Path, reporter: Reporter, *, offline: bool = False) -> Verified:
+def verify_wheel(project: Project, file: Path, reporter: Reporter, *, offline: bool = False) -> VerifyReport:
     """Prove a wheel file.
 
     Raises:
@@ -53,12 +52,14 @@ def verify_wheel(project: Project, file: Path, reporter: Reporter, *, offline: b
         raise UsageError(f"there is no file {file}", remedy="name a wheel, such as dist/*.whl")
     bundle = proofs.WheelFile(file)
     try:
-        return _verify(project, bundle, Get("auto", offline, reporter))
+        return _verify(project, bundle, reporter, offline)
     finally:
         bundle.close()
 
 
-def verify_installed(project: Project, python: Path, reporter: Reporter, *, offline: bool = False) -> list[Verified]:
+def verify_installed(
+    project: Project, python: Path, reporter: Reporter, *, offline: bool = False
+) -> list[VerifyReport]:
     """Prove every distribution in an environment that belongs to a component of the project.
 
     Raises:
@@ -67,13 +68,13 @@ def verify_installed(project: Project, python: Path, reporter: Reporter, *, offl
     """
     names = {wheel.project for item in project.components for base in item.bases for wheel in base.wheels}
     names |= {item.packaging.project for item in project.components if item.packaging}
-    found = list(_distributions(python, names))
-    if not found:
+    bundles = list(_distributions(python, names))
+    if not bundles:
         raise VerifyFailed(
             f"{python} has none of {', '.join(sorted(names))} installed",
             remedy="install the wheels that `patchset build` made, or name another --python",
         )
-    return [_verify(project, bundle, Get("auto", offline, reporter)) for bundle in found]
+    return [_verify(project, bundle, reporter, offline) for bundle in bundles]
 
 
 _ASK = """
@@ -102,49 +103,42 @@ def _distributions(python: Path, names: set[str]) -> Iterator[Bundle]:
         yield proofs.Installed(Path(site), dist_info)
 
 
-def _verify(project: Project, bundle: Bundle, get: Get) -> Verified:
+def _verify(project: Project, bundle: Bundle, reporter: Reporter, offline: bool) -> VerifyReport:
     require()
     identity = proofs.identity(bundle)
-    with get.reporter.task(f"verify {bundle.title}", None, "files") as task:
+    with reporter.task(f"verify {bundle.title}", None, "files") as task:
         checks = [proofs.check_record(bundle, task.update)]
-    found = next((item for item in project.components if item.name == identity.component), None)
-    base = found.base(identity.base) if found is not None else None
-    if found is None or base is None or found.packaging is None:
+    component = next((item for item in project.components if item.name == identity.component), None)
+    base = component.base(identity.base) if component is not None else None
+    if component is None or base is None or component.packaging is None:
         what = f"this project has no {identity.component} {identity.base}"
-        return Verified(bundle.title, identity, (*checks, Check("series", False, what)))
-    series = read_series(found, base)
-    checks.append(_series(series, identity))
+        return VerifyReport(bundle.title, identity, (*checks, Check("series", False, what)))
+    workspace = Workspace(project, component, base, reporter, offline=offline)
+    checks.append(_series(workspace.series, identity))
     wheel = None
     if identity.official is not None:
         wheel = next((item for item in base.wheels if (item.filename, item.sha256) == identity.official), None)
         detail = f"{identity.official[0]}, sha256 {identity.official[1]}"
         checks.append(Check("official wheel", wheel is not None, detail if wheel else f"not in base.toml: {detail}"))
     if all(check.good for check in checks[1:]):
-        location = locate(project.root, found)
-        with lock.hold(location.lock_file, found.name):
-            checks += _files(project, location, series, found.packaging, wheel, bundle, get)
-    return Verified(bundle.title, identity, tuple(checks))
+        with workspace.lock() as location:
+            checks += _files(workspace, location, component.packaging, wheel, bundle)
+    return VerifyReport(bundle.title, identity, tuple(checks))
 
 
 def _files(
-    project: Project,
-    location: Location,
-    series: Series,
-    packaging: Packaging,
-    wheel: Wheel | None,
-    bundle: Bundle,
-    get: Get,
+    workspace: Workspace, location: Location, packaging: Packaging, wheel: Wheel | None, bundle: Bundle
 ) -> list[Check]:
     if wheel is None:
-        made = compute(location, series, get.base(project, location, series))
-        return [proofs.check_files(bundle, shipped_changes(location, made, packaging))]
-    plan = plan_overlay(project, location, series, packaging, wheel, get)
-    patched = proofs.check_files(bundle, plan.graft.changes)
+        patched = compute(location, workspace.series, workspace.acquire())
+        return [proofs.check_files(bundle, shipped_changes(location, patched, packaging))]
+    plan = plan_overlay(workspace, location, packaging, wheel)
+    patched_files = proofs.check_files(bundle, plan.graft.changes)
     try:
-        official = archive.download(wheel, get.reporter, get.offline)
+        official = archive.download(wheel, workspace.reporter, workspace.offline)
     except SourceUnavailable as error:
-        return [patched, Check("other files", None, f"not compared with {wheel.filename}: {error.message}")]
-    return [patched, proofs.check_overlay(bundle, official, plan.graft)]
+        return [patched_files, Check("other files", None, f"not compared with {wheel.filename}: {error.message}")]
+    return [patched_files, proofs.check_overlay(bundle, official, plan.graft)]
 
 
 def _series(series: Series, identity: sbom.Identity) -> Check:

@@ -45,7 +45,7 @@ def run_command(
     as_json: bool,
 ) -> int:
     """Run scenarios side by side, with the upstreams as released and with the series, and report."""
-    from patchset.model.project import find_root
+    from patchset.project.project import find_root
     from regression.effects.machine import hardware, probe
     from regression.effects.process import interrupt_on_termination
     from regression.effects.stages import Stages, default_folder

@@ -7,11 +7,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from patchset.model.project import load
 from patchset.model.series import Series
 from patchset.model.trailers import trailers
+from patchset.project.project import load
 from patchset.store.git import Git
-from patchset.workflow.apply import read_series
+from patchset.workflow.workspace import read_series
 from patchset.worktree.location import superproject_gitdir
 from regression.figures.verdict import Verdict, holds
 from regression.model.folder import read_controls, read_folder

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from patchset.model.component import Base, Component, parse_component
+from patchset.model.component import Base, Component
+from patchset.project.component_toml import parse_component
 from toolkit.errors import UsageError
 from toolkit.finding import Finding, refuse
 
@@ -97,10 +98,10 @@ def read(root: Path) -> tuple[Project, list[Finding]]:
         raise UsageError(f"{root} has no patches/ folder", remedy="give the project's root with --root DIR")
     findings: list[Finding] = []
     if (folder / "series").is_file():
-        base = Base("", folder, None, None, None, None, ())
+        base = Base("", folder)
         return Project(root, (Component(root.name, ".", None, None, None, (base,)),)), findings
     components = tuple(
-        parse_component(root, entry, findings)
+        parse_component(entry, findings)
         for entry in sorted(folder.iterdir())
         if entry.is_dir() and not entry.name.startswith(".")
     )

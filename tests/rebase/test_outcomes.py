@@ -1,4 +1,4 @@
-"""Scripted histories, and the fate that each must give; held against `git rebase` where that is right."""
+"""Scripted histories, and the outcome that each must give; held against `git rebase` where that is right."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Case:
 
     patch: Edit
     upstream: Edit
-    fate: str
+    outcome: str
     before: Edit | None = None
     rebase: bool = True
 
@@ -126,7 +126,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_fate_is_right(history: History, run: Run, name: str) -> None:
+def test_the_outcome_is_right(history: History, run: Run, name: str) -> None:
     case = CASES[name]
     if case.before is not None:
         git(history.upstream.path, "checkout", "-q", "main")
@@ -138,16 +138,16 @@ def test_the_fate_is_right(history: History, run: Run, name: str) -> None:
     history.release("2.0", case.upstream)
     history.ready()
     theirs = history.git_rebase()
-    if case.fate == "conflict":
+    if case.outcome == "conflict":
         report = history.rebase(run, "2.0", code=4)
         assert report["conflict"]["patch"] == "change"
         assert not history.new.exists()
         assert theirs is None
         return
     report = history.rebase(run)
-    assert [item["fate"] for item in report["patches"]] == [case.fate]
+    assert [item["outcome"] for item in report["patches"]] == [case.outcome]
     assert report["patched_tree"] == theirs
-    if case.fate == "upstreamed":
+    if case.outcome == "upstreamed":
         assert report["patched_tree"] == history.tree("2.0")
         assert (history.new / "series").read_text().strip() == ""
         assert "change: dropped, upstreamed; first in 2.0" in (history.new / "CHANGELOG.md").read_text()
@@ -199,7 +199,7 @@ def test_a_series_in_order_and_its_files(history: History, run: Run) -> None:
     before = history.git_rebase()
     head = git(history.extern, "rev-parse", "HEAD")
     report = history.rebase(run)
-    assert [(item["name"], item["fate"]) for item in report["patches"]] == [
+    assert [(item["name"], item["outcome"]) for item in report["patches"]] == [
         ("first", "unmodified"),
         ("landed", "upstreamed"),
         ("second", "unmodified"),
@@ -275,7 +275,7 @@ def test_the_users_git_settings_decide_nothing(history: History, run: Run, monke
         monkeypatch.setenv(f"GIT_CONFIG_VALUE_{number}", value)
     monkeypatch.setenv("GIT_CONFIG_COUNT", str(len(settings)))
     report = history.rebase(run)
-    assert report["patches"][0]["fate"] == "moved"
+    assert report["patches"][0]["outcome"] == "moved"
     assert report["patches"][0]["moved"] == {"pkg/one.py": "lib/uno.py"}
     text = (history.new / "change.patch").read_text()
     assert "--- a/lib/uno.py\n+++ b/lib/uno.py\n" in text
@@ -307,13 +307,17 @@ def gradual(history: History) -> History:
     return history
 
 
-def test_a_file_that_moves_and_changes_is_followed_by_way_of_a_release(gradual: History, run: Run) -> None:
+def test_a_file_that_moves_and_changes_is_followed_along_a_release(gradual: History, run: Run) -> None:
     assert gradual.git_rebase() is None
     (item,) = gradual.rebase(run)["patches"]
-    assert (item["fate"], item["moved"], item["by_way_of"]) == ("moved", {"pkg/one.py": "lib/uno.py"}, ["1.5"])
+    assert (item["outcome"], item["moved"], item["intermediate_releases"]) == (
+        "moved",
+        {"pkg/one.py": "lib/uno.py"},
+        ["1.5"],
+    )
     assert run("--root", gradual.path, "apply", "foo@2.0").code == 0
     assert (gradual.extern / "lib/uno.py").read_text() == GREW.replace("line 7\n", "line seven\n")
-    assert "merged by way of 1.5" in (gradual.new / "CHANGELOG.md").read_text()
+    assert "merged along the intermediate releases 1.5" in (gradual.new / "CHANGELOG.md").read_text()
 
 
 def test_what_landed_and_was_changed_since_is_proved_at_its_release(history: History, run: Run) -> None:
@@ -323,11 +327,11 @@ def test_what_landed_and_was_changed_since_is_proved_at_its_release(history: His
     history.ready()
     assert history.git_rebase() is None
     (item,) = history.rebase(run)["patches"]
-    assert (item["fate"], item["release"]) == ("upstreamed", "1.5")
+    assert (item["outcome"], item["release"]) == ("upstreamed", "1.5")
     assert "change: dropped, upstreamed; first in 1.5" in (history.new / "CHANGELOG.md").read_text()
 
 
-def test_a_conflict_by_way_of_a_release_is_in_the_moved_file(history: History, run: Run) -> None:
+def test_a_conflict_along_a_release_is_in_the_moved_file(history: History, run: Run) -> None:
     history.patch("change", seven)
     history.release("1.5", move("pkg/one.py", "lib/uno.py"))
     history.release("2.0", put("lib/uno.py", GREW.replace("line 7\n", "line VII\n")))
@@ -355,7 +359,7 @@ def test_a_quilt_series_that_records_no_base(history: History, run: Run) -> None
         lines = file.read_text().split("\n")
         file.write_text("\n".join(line for line in lines if not line.startswith(("index ", "diff --git "))))
     report = history.rebase(run)
-    assert [item["fate"] for item in report["patches"]] == ["moved", "unmodified"]
+    assert [item["outcome"] for item in report["patches"]] == ["moved", "unmodified"]
     assert report["patched_tree"] == history.git_rebase()
     assert (history.new / "second.patch").read_bytes() == (history.series / "second.patch").read_bytes()
     # Nothing says that the commit in extern/ is upstream's and not the user's own.

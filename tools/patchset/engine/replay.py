@@ -1,0 +1,176 @@
+"""Moving a series to another tree: patch by patch, three-way, and pure: trees in, trees out.
+
+Each patch is the step from one tree to the next. On the new base, the same step is the merge of its change (from
+`before` to `after`) into the tree there. A step whose merge leaves that tree unchanged is already in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from patchset.store.merge import Merged, Triple
+
+Merge = Callable[[Sequence[Triple]], list[Merged]]
+# Given a conflicted merge, the tree in which its conflict is resolved, or None.
+Resolve = Callable[[Merged], str | None]
+# Releases between two bases, (name, tree), the one nearest to the old base first.
+Releases = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class PatchStep:
+    """One patch of a series as the trees before and after it."""
+
+    name: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class ChainedMerge:
+    """A step merged along intermediate releases, each of them cleanly, into a tree that it conflicts with directly.
+
+    `step` is the step at the last of these `releases`, `merged` its merge into the tree, which may conflict too.
+    `landed` is the release in which the step changes nothing any more: upstream has all of it there.
+    """
+
+    step: PatchStep
+    merged: Merged
+    releases: tuple[str, ...]
+    landed: str | None
+
+
+@dataclass(frozen=True)
+class ReplayedStep:
+    """A step on another tree, with the trees before and after it there.
+
+    `resolved` is True where the merge conflicted and a resolution was used, `skipped` where the step was left out
+    (`after` is `before` then). `chain` is the merge along intermediate releases, where a single merge conflicted.
+    """
+
+    step: PatchStep
+    before: str
+    after: str
+    merged: Merged
+    resolved: bool = False
+    skipped: bool = False
+    chain: ChainedMerge | None = None
+
+
+@dataclass(frozen=True)
+class ReplayConflict:
+    """The step at which a replay ended: its merge into `before` conflicts, and there is no resolution.
+
+    `step` is the step at the last intermediate release up to which it merges cleanly.
+    """
+
+    step: PatchStep
+    before: str
+    merged: Merged
+
+
+def replay(
+    steps: Sequence[PatchStep],
+    onto: str,
+    merge: Merge,
+    resolve: Resolve = lambda merged: None,
+    skip: Mapping[str, str] | None = None,
+    releases: Callable[[], Releases] = tuple,
+) -> tuple[list[ReplayedStep], ReplayConflict | None]:
+    """Replay each step on top of tree `onto`, up to the first conflict without a resolution.
+
+    Steps whose names are in `skip` are left out. `releases` gives the intermediate releases, which are asked for when
+    a step conflicts in a single merge.
+    """
+    replayed: list[ReplayedStep] = []
+    tree = onto
+    for step in steps:
+        if skip and step.name in skip:
+            replayed.append(ReplayedStep(step, tree, tree, Merged(tree), skipped=True))
+            continue
+        (merged,) = merge([Triple(step.before, tree, step.after)])
+        resolution = None if merged.clean else resolve(merged)
+        chain: ChainedMerge | None = None
+        if not merged.clean and resolution is None:
+            chain = merge_along(step, tree, releases(), merge)
+            if chain is not None:
+                merged = chain.merged
+                resolution = None if merged.clean else resolve(merged)
+        after = merged.tree if merged.clean else resolution
+        if after is None:
+            return replayed, ReplayConflict(chain.step if chain is not None else step, tree, merged)
+        replayed.append(ReplayedStep(step, tree, after, merged, resolved=not merged.clean, chain=chain))
+        tree = after
+    return replayed, None
+
+
+def merge_earlier(earlier: Sequence[PatchStep], onto: str, merge: Merge) -> str:
+    """Return tree `onto` with the steps of a series that precede one: the tree that this one is replayed on.
+
+    Where an earlier step conflicts, its files have markers. A step that does not touch them is not affected.
+    """
+    for step in earlier:
+        (merged,) = merge([Triple(step.before, onto, step.after)])
+        onto = merged.tree
+    return onto
+
+
+def merge_along(step: PatchStep, tree: str, releases: Releases, merge: Merge) -> ChainedMerge | None:
+    """Merge a step into `tree` along intermediate releases, or return None where it fits none of them.
+
+    A file that upstream moves and then changes into another one is followed release by release; a change that
+    upstream took and changed afterwards is recognised at the release that has it unchanged.
+    """
+    before, after = step.before, step.after
+    used: list[str] = []
+    for name, release in releases:
+        (merged,) = merge([Triple(before, release, after)])
+        if not merged.clean:
+            continue
+        used.append(name)
+        if merged.tree == release:
+            return ChainedMerge(PatchStep(step.name, release, release), Merged(tree), tuple(used), name)
+        before, after = release, merged.tree
+    if not used:
+        return None
+    (merged,) = merge([Triple(before, tree, after)])
+    return ChainedMerge(PatchStep(step.name, before, after), merged, tuple(used), None)
+
+
+def replay_many(
+    steps: Sequence[PatchStep],
+    targets: Sequence[str],
+    merge: Merge,
+    releases: Callable[[int], Releases] = lambda at: (),
+) -> list[list[ReplayedStep | ReplayConflict]]:
+    """Replay a series on many trees at once; each list ends with the first conflict on that tree.
+
+    The merges of one step are requested together, which takes one process for all trees. `releases` gives the
+    intermediate releases of a target by its index, see `replay`.
+    """
+    cache: dict[Triple, Merged] = {}
+
+    def cached(triples: Sequence[Triple]) -> list[Merged]:
+        # The chains to neighbouring releases begin alike.
+        missing = [triple for triple in dict.fromkeys(triples) if triple not in cache]
+        cache.update(zip(missing, merge(missing) if missing else (), strict=True))
+        return [cache[triple] for triple in triples]
+
+    columns: list[list[ReplayedStep | ReplayConflict]] = [[] for _ in targets]
+    trees: list[str | None] = list(targets)
+    for step in steps:
+        live = [(at, tree) for at, tree in enumerate(trees) if tree is not None]
+        results = merge([Triple(step.before, tree, step.after) for _, tree in live])
+        conflicts = [at for (at, _), merged in zip(live, results, strict=True) if not merged.clean]
+        cached([Triple(step.before, release, step.after) for at in conflicts for _, release in releases(at)])
+        for (at, tree), merged in zip(live, results, strict=True):
+            chain = None if merged.clean else merge_along(step, tree, releases(at), cached)
+            final = merged if chain is None else chain.merged
+            if final.clean:
+                columns[at].append(ReplayedStep(step, tree, final.tree, final, chain=chain))
+                trees[at] = final.tree
+            else:
+                columns[at].append(ReplayConflict(step if chain is None else chain.step, tree, final))
+                trees[at] = None
+    return columns

@@ -1,0 +1,28 @@
+"""The kinds of sources: a new one is a file beside this one, and a line here."""
+
+from __future__ import annotations
+
+from functools import cache
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from patchset.model.source import Source
+
+# kind -> its class, the preferred kind first; imported when a base.toml is read, so that `--help` imports none.
+KINDS = {
+    "submodule": "patchset.sources.submodule:Submodule",
+    "archive": "patchset.sources.archive:Archive",
+}
+AUTO = "auto"
+
+
+@cache
+def kinds() -> tuple[type[Source], ...]:
+    """Return the classes of all kinds, the preferred one first."""
+    return tuple(resolve_name(place) for place in KINDS.values())
+
+
+def chosen(kind: str) -> tuple[type[Source], ...]:
+    """Return the classes that a `--source` stands for: one kind, or with `auto` all of them in order."""
+    return tuple(item for item in kinds() if kind in (AUTO, item.kind))
