@@ -25,7 +25,7 @@ def phantoms(folder: str) -> list[str]:
     return [name for name in names(folder) if "visual" in name and name.endswith("_scale")]
 
 
-def test_pictures_leave_no_scale_of_a_cache_in_the_vision_tower(base: dict[str, Any], patched: dict[str, Any]) -> None:
+def test_images_leave_no_scale_of_a_cache_in_the_vision_tower(base: dict[str, Any], patched: dict[str, Any]) -> None:
     assert "visual.blocks.0.attn.k_proj.k_scale" in phantoms(base["exports"]["int8_qwen2_5_vl"])
     for job in ("int8_qwen2_5_vl", "int8_qwen3_vl", "fp8"):
         folder = patched["exports"][job]

@@ -17,7 +17,7 @@ from patchset.model.component import Base, Component
 from patchset.model.patch import Patch, split
 from patchset.model.project import Project
 from patchset.model.series import Entry, Series
-from patchset.model.trailers import REQUIRED, lint_trailers, trailers
+from patchset.model.trailers import lint_trailers, missing, trailers
 from patchset.store import merge as merging
 from patchset.store.difference import Comparer, comparer
 from patchset.store.git import Git, require
@@ -275,12 +275,7 @@ class _Plan:
         return text, [f"{name} ({item.oid[:12]} {item.subject}): {finding.message}" for finding in found]
 
     def _asked(self, name: str, message: str) -> str:
-        there = {trailer.key for trailer in trailers(message)}
-        made = []
-        for key in REQUIRED:
-            if key not in there and (value := self._request.ask(name, key)):
-                made.append(f"{key}: {value}")
-        return with_trailers(message, made)
+        return with_trailers(message, answered(name, message, self._request.ask))
 
     def _with_outside(
         self, made: list[tuple[Entry, bytes]], done: list[Refreshed]
@@ -296,6 +291,11 @@ class _Plan:
                 done.append(Refreshed(name, "outside", None))
             above = name
         return tuple(made), tuple(done)
+
+
+def answered(name: str, message: str, ask: Ask) -> list[str]:
+    """Return the lines of the required trailers that a message lacks and `ask` has an answer for."""
+    return [f"{rule.key}: {value}" for rule in missing(message) if (value := ask(name, rule.key))]
 
 
 def with_trailers(message: str, lines: Sequence[str]) -> str:
