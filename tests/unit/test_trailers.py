@@ -1,4 +1,4 @@
-"""Trailers: the vocabulary, the ranges, and what the linter says of each breach."""
+"""Trailers: the vocabulary, the ranges, and the finding for each breach."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def test_only_the_last_paragraph_holds_trailers() -> None:
     ],
 )
 def test_status(value: str, status: str, reason: str) -> None:
-    found = upstream_status(value)
-    assert (found.status, found.reason) == (status, reason)
+    parsed = upstream_status(value)
+    assert (parsed.status, parsed.reason) == (status, reason)
 
 
 @pytest.mark.parametrize("value", ["Submitted", "Backport", "Denied []", "Inappropriate", "Pendng", "pending", ""])
@@ -65,12 +65,12 @@ def test_status_that_is_none(value: str) -> None:
 
 
 def test_range_is_half_open_and_ordered_as_releases() -> None:
-    found = release_range("[v0.9.0, v0.30.0)")
-    assert "v0.9.0" in found
-    assert "v0.10.1" in found
-    assert "0.29.9" in found
-    assert "v0.30.0" not in found
-    assert "v0.8.9" not in found
+    releases = release_range("[v0.9.0, v0.30.0)")
+    assert "v0.9.0" in releases
+    assert "v0.10.1" in releases
+    assert "0.29.9" in releases
+    assert "v0.30.0" not in releases
+    assert "v0.8.9" not in releases
     assert "v99.0" in release_range("[v0.9.0, )")
 
 
@@ -116,7 +116,7 @@ def test_a_person_who_tested_is_git_s_own_trailer() -> None:
 
 
 def test_a_new_trailer_is_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The recipe: lint, the hint of `patchset new` and what is asked for follow the table."""
+    """The recipe: lint, the hint of `patchset new` and the questions follow the table."""
 
     def check(text: str, context: LintContext) -> None:
         if not text.isdigit():
