@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from patchset.authoring.refresh import answered
+from patchset.authoring.refresh import answered, with_trailers
+from patchset.cli.refresh import replaced
 from patchset.model import trailers as model
 from patchset.model.trailers import (
     LintContext,
@@ -170,3 +171,20 @@ def test_a_series_with_the_old_trailer_goes_on_working(root: Root, run: Run) -> 
     answer = run("--root", root.path, "lint")
     assert answer.code == 3
     assert "names a person in git; write Test: tests/test_it.py::test_it" in answer.out + answer.err
+
+
+@pytest.mark.parametrize("message", ["Fix: a subject that looks like a trailer\n", "A subject\n\nBecause.\n"])
+def test_trailers_go_into_a_paragraph_below_the_message(message: str) -> None:
+    assert with_trailers(message, ["Test: a::b"]) == f"{message}\nTest: a::b\n"
+    assert with_trailers(f"{message}\nTest: a::b\n", ["Test: a::c"]) == f"{message}\nTest: a::b\nTest: a::c\n"
+    assert replaced(f"{message}\nTest: a::b\n", ["Test: a::c"]) == f"{message}\nTest: a::c\n"
+
+
+def test_a_subject_is_no_trailer() -> None:
+    subject = "Test: a subject that looks like a trailer\n"
+    assert replaced(subject, ["Test: a::b"]) == f"{subject}\nTest: a::b\n"
+    assert answered("p", subject, lambda patch, key: key.lower()) == [
+        "Upstream-Status: upstream-status",
+        "Applies-To: applies-to",
+        "Test: test",
+    ]

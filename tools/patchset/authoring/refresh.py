@@ -295,7 +295,7 @@ class _Plan:
 
 def answered(name: str, message: str, ask: Ask) -> list[str]:
     """Return the lines of the required trailers that a message lacks and `ask` has an answer for."""
-    return [f"{rule.key}: {value}" for rule in missing(message) if (value := ask(name, rule.key))]
+    return [f"{rule.key}: {value}" for rule in missing(_below_subject(message)) if (value := ask(name, rule.key))]
 
 
 def with_trailers(message: str, lines: Sequence[str]) -> str:
@@ -303,8 +303,13 @@ def with_trailers(message: str, lines: Sequence[str]) -> str:
     if not lines:
         return message
     text = message.rstrip("\n")
-    gap = "\n" if any(True for _ in trailers(text)) else "\n\n"
+    gap = "\n" if any(trailers(_below_subject(text))) else "\n\n"
     return text + gap + "\n".join(lines) + "\n"
+
+
+def _below_subject(message: str) -> str:
+    """Return a message without its subject, which may look like a trailer: `Fix: ...`."""
+    return message.partition("\n\n")[2]
 
 
 def slug(subject: str) -> str:

@@ -189,7 +189,7 @@ def replaced(message: str, lines: list[str]) -> str:
     for line in lines:
         key = line.partition(":")[0]
         rows = message.rstrip("\n").split("\n")
-        at = next((item.line - 1 for item in trailers(message) if item.key == key), None)
+        at = next((item.line - 1 for item in trailers(message) if item.key == key and item.line > 1), None)
         if at is None:
             message = with_trailers(message, [line])
         else:
