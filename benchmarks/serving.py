@@ -66,7 +66,7 @@ def picture_inputs(words: list[int]) -> dict[str, Any]:
     """Return what transformers' model takes for a picture and words."""
     import tiny
 
-    return tiny.picture_inputs("qwen2_5_vl", words)
+    return tiny.image_inputs("qwen2_5_vl", words)
 
 
 def make(arguments: argparse.Namespace) -> None:
@@ -184,7 +184,7 @@ def exactness(llm: Any, reference: dict[str, Any], plain: dict[str, Any]) -> dic
     for kind, words in prompts().items():
         asked: dict[str, Any] = {"prompt_token_ids": words}
         if kind == "picture":
-            asked = {"prompt_token_ids": tiny.PICTURE + words, "multi_modal_data": {"image": tiny.picture(words)}}
+            asked = {"prompt_token_ids": tiny.IMAGE + words, "multi_modal_data": {"image": tiny.image(words)}}
         (said,) = llm.generate([asked], both if kind in texts else greedy, use_tqdm=False)
         pairs = zip(said.outputs[0].token_ids, reference[kind]["greedy"], strict=True)
         agreed[kind] = next((number for number, (one, other) in enumerate(pairs) if one != other), GREEDY)

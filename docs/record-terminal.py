@@ -39,11 +39,11 @@ def main() -> None:
         console.print(Text.from_markup(f"[bold green]$[/] [bold]{command}[/]"))
         for line in record(command).split("\n"):
             last = line.rsplit("\r", 1)[-1].rsplit("\x1b[2K", 1)[-1]
-            # Progress bars are wiped away when they end: they are not in what stays.
+            # Progress bars are erased when they end: leave them out.
             if last.strip() and "\x1b[?25" not in last and "\u2501" not in last:
                 console.print(Text.from_ansi(last))
     svg = console.export_svg(title="patchset")
-    # The viewer's own monospace font: a picture must not fetch anything.
+    # The viewer's own monospace font: an SVG must not fetch anything.
     Path(out).write_text(re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL), "utf-8")
 
 

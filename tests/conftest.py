@@ -15,7 +15,7 @@ Content = Mapping[str, str | bytes | None]
 TRAILERS = """\
 Upstream-Status: Pending
 Applies-To: [1.0, )
-Tested-By: tests/test_it.py::test_it
+Test: tests/test_it.py::test_it
 """
 
 

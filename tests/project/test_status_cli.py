@@ -90,7 +90,7 @@ def test_show(root: Root, run: Run) -> None:
     assert run("--root", root.path, "show", "change-one.patch", "foo@1.0").out == data
     found = json.loads(run("--root", root.path, "show", "change-one", "--json").out)
     assert found["name"] == "change-one"
-    assert {item["key"] for item in found["trailers"]} >= {"Upstream-Status", "Applies-To", "Tested-By"}
+    assert {item["key"] for item in found["trailers"]} >= {"Upstream-Status", "Applies-To", "Test"}
 
 
 @pytest.mark.parametrize(

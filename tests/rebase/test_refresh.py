@@ -166,17 +166,17 @@ def test_a_new_patch_is_asked_for_its_trailers(applied: History, run: Run, monke
     assert [line.split(": ")[-1] for line in error["details"]] == [
         "has no Upstream-Status trailer",
         "has no Applies-To trailer",
-        "has no Tested-By trailer",
+        "has no Test trailer",
     ]
     assert files(applied) == before
     assert git(applied.extern, "rev-parse", "HEAD") == head
     from patchset.cli import refresh as cli
 
-    answers = {"Upstream-Status": "Pending", "Applies-To": "[1.0, )", "Tested-By": "tests/test_it.py::test_it"}
+    answers = {"Upstream-Status": "Pending", "Applies-To": "[1.0, )", "Test": "tests/test_it.py::test_it"}
     monkeypatch.setattr(cli, "_ask", lambda: lambda patch, key: answers[key])
     assert run("--root", applied.path, "refresh").code == 0
     text = (applied.series / "a-new-file.patch").read_text()
-    assert "Subject: A new file\n\nUpstream-Status: Pending\nApplies-To: [1.0, )\nTested-By: tests" in text
+    assert "Subject: A new file\n\nUpstream-Status: Pending\nApplies-To: [1.0, )\nTest: tests" in text
     consistent(applied, run)
 
 

@@ -43,7 +43,7 @@ class Trees:
 
 @pytest.fixture(scope="session")
 def trees(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Trees]:
-    """Return a function that gives a component's trees (`modelopt@0.46.0`), made from its archive."""
+    """Return a function that gives a component's trees (`modelopt@0.46.0`), from its archive."""
 
     @cache
     def make(spec: str) -> Trees:
@@ -63,9 +63,9 @@ def check_out(component: Component, base: Base, git: Git, source: StoredBase) ->
     """Apply the series to a base that is in the store, and check out both trees beside the store."""
     folder = git.gitdir.parent
     location = Location(component.name, folder / "none", git.gitdir, folder, False)
-    made = compute(location, read_series(component, base), source)
+    applied = compute(location, read_series(component, base), source)
     checkouts = []
-    for name, tip in (("base", source.commit), ("patched", made.tip)):
+    for name, tip in (("base", source.commit), ("patched", applied.tip)):
         tree = folder / name
         tree.mkdir()
         Git(git.gitdir, tree).run("read-tree", "--reset", "-u", tip, env={"GIT_INDEX_FILE": str(folder / "index")})
@@ -81,7 +81,7 @@ def check_out(component: Component, base: Base, git: Git, source: StoredBase) ->
 
 @dataclass(frozen=True)
 class Answer:
-    """What a script said: `value` is what it gave to `answer()`, `err` its standard error."""
+    """A script's answer: `value` is the argument of `answer()`, `err` its standard error."""
 
     value: Any
     err: str
@@ -102,8 +102,8 @@ def interpreter(environment: str) -> str:
     variable = f"PATCHSET_{environment.upper()}_PYTHON"
     python = os.environ.get(variable)
     if python is None:
-        made = (ROOT / "tests/requirements" / f"{environment}.txt").is_file()
-        pytest.skip(f"{variable} names no interpreter" + ("; `nox -s tests` makes one" if made else ""))
+        listed = (ROOT / "tests/requirements" / f"{environment}.txt").is_file()
+        pytest.skip(f"{variable} names no interpreter" + ("; `nox -s tests` makes one" if listed else ""))
     return python
 
 

@@ -1,4 +1,4 @@
-"""Progress in a log: a line now and then, with the time left where it can be told."""
+"""Progress in a log: a line now and then, with the time left where it can be computed."""
 
 from __future__ import annotations
 

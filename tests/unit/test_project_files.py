@@ -1,4 +1,4 @@
-"""What the project says in one place, held against what it says in another."""
+"""The project's files, held against each other."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def test_our_own_series_are_good() -> None:
 
 
 def every_cause() -> set[tuple[int, str]]:
-    found, classes = set(), [errors.PatchsetError]
+    causes, classes = set(), [errors.PatchsetError]
     while classes:
         kind = classes.pop()
-        found.add((kind.exit_code, kind.slug))
+        causes.add((kind.exit_code, kind.slug))
         classes += kind.__subclasses__()
-    return found
+    return causes
 
 
 def test_every_exit_code_is_documented() -> None:

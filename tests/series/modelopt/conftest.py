@@ -1,4 +1,4 @@
-"""ModelOpt's trees, each asked everything in one process."""
+"""ModelOpt's trees, with all probes of each in one process."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ EXPORTS = {
 }
 PROBES = Path(__file__).parent / "probes/main.py"
 
-Said = Callable[[str, Which], dict[str, Any]]
+Probe = Callable[[str, Which], dict[str, Any]]
 
 
 @pytest.fixture(scope="session")
-def said(trees: Callable[[str], Trees], tmp_path_factory: pytest.TempPathFactory) -> Said:
-    """Return a function that gives what the probes found out about a tree (`modelopt@0.40.0`, `base`)."""
+def probe(trees: Callable[[str], Trees], tmp_path_factory: pytest.TempPathFactory) -> Probe:
+    """Return a function that gives the probes' answers about a tree (`modelopt@0.40.0`, `base`)."""
     python = os.environ.get("PATCHSET_SERIES_PYTHON")
     if python is None:
         pytest.skip("PATCHSET_SERIES_PYTHON names no interpreter; `nox -s tests` makes one")
 
     @cache
-    def ask(spec: str, which: Which) -> dict[str, Any]:
+    def run(spec: str, which: Which) -> dict[str, Any]:
         folder = tmp_path_factory.mktemp("probes")
         # On the CPU, 0.40.0 cannot export NVFP4: it asks for the device's capability.
         exports = EXPORTS[which] + (",nvfp4" if (spec, which) == ("modelopt@0.46.0", "patched") else "")
@@ -50,23 +50,23 @@ def said(trees: Callable[[str], Trees], tmp_path_factory: pytest.TempPathFactory
         answers: dict[str, Any] = json.loads((folder / "answer.json").read_text())
         return answers
 
-    return ask
+    return run
 
 
 @pytest.fixture(scope="session", params=SPECS)
 def spec(request: pytest.FixtureRequest) -> str:
     """Each base that has a series."""
-    found: str = request.param
-    return found
+    name: str = request.param
+    return name
 
 
 @pytest.fixture(scope="session")
-def base(said: Said, spec: str) -> dict[str, Any]:
-    """What the probes say of the release as it is."""
-    return said(spec, "base")
+def base(probe: Probe, spec: str) -> dict[str, Any]:
+    """The probes' answers about the release as it is."""
+    return probe(spec, "base")
 
 
 @pytest.fixture(scope="session")
-def patched(said: Said, spec: str) -> dict[str, Any]:
-    """What the probes say of the patched tree."""
-    return said(spec, "patched")
+def patched(probe: Probe, spec: str) -> dict[str, Any]:
+    """The probes' answers about the patched tree."""
+    return probe(spec, "patched")

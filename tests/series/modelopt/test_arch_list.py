@@ -12,8 +12,8 @@ pytestmark = pytest.mark.slow
 def test_what_torch_does_not_know_is_left_out(base: dict[str, Any], patched: dict[str, Any]) -> None:
     """CUDA 12.8's environments list 10.1, which torch does not know any more: the extension was not built at all."""
     before, after = (tree["arch"]["built"]["cuda 12.8"] for tree in (base, patched))
-    assert before["made"] is None
-    assert after["made"] == "built"
+    assert before["extension"] is None
+    assert after["extension"] == "built"
     assert after["seen"] == ["12.0"]
     (warning,) = after["warned"]
     assert "10.1 (unknown to torch" in warning
@@ -59,9 +59,9 @@ def test_the_environment_is_as_before(patched: dict[str, Any]) -> None:
 
 def test_a_failed_build_says_why_and_what_to_do(patched: dict[str, Any]) -> None:
     failed = patched["arch"]["failed"]
-    said = failed["cuda 12.8"]["warned"][-1]
-    assert "Error building extension" in said
-    assert "TORCH_CUDA_ARCH_LIST=12.0" in said
-    assert "nvcc of that CUDA release" in said
+    warning = failed["cuda 12.8"]["warned"][-1]
+    assert "Error building extension" in warning
+    assert "TORCH_CUDA_ARCH_LIST=12.0" in warning
+    assert "nvcc of that CUDA release" in warning
     assert "8.9 is unknown to" in failed["device unknown to nvcc"]["warned"][-1]
     assert "install a newer CUDA toolkit" in failed["device unknown to nvcc"]["warned"][-1]

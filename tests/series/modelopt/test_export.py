@@ -17,15 +17,15 @@ pytestmark = pytest.mark.slow
 def names(folder: str) -> list[str]:
     """Return the tensors of a checkpoint, read from the header of its one file."""
     data = Path(folder, "model.safetensors").read_bytes()
-    found: dict[str, Any] = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    return [name for name in found if name != "__metadata__"]
+    header: dict[str, Any] = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return [name for name in header if name != "__metadata__"]
 
 
 def phantoms(folder: str) -> list[str]:
     return [name for name in names(folder) if "visual" in name and name.endswith("_scale")]
 
 
-def test_pictures_leave_no_scale_of_a_cache_in_the_vision_tower(base: dict[str, Any], patched: dict[str, Any]) -> None:
+def test_images_leave_no_scale_of_a_cache_in_the_vision_tower(base: dict[str, Any], patched: dict[str, Any]) -> None:
     assert "visual.blocks.0.attn.k_proj.k_scale" in phantoms(base["exports"]["int8_qwen2_5_vl"])
     for job in ("int8_qwen2_5_vl", "int8_qwen3_vl", "fp8"):
         folder = patched["exports"][job]
@@ -38,10 +38,10 @@ def test_both_configurations_say_int8(base: dict[str, Any], patched: dict[str, A
     algo = "W8A16" if job == "weight_only" else "W8A8_SQ_PER_CHANNEL"
     for tree in (base, patched):
         folder = Path(tree["exports"][job])
-        said = json.loads((folder / "hf_quant_config.json").read_text())["quantization"]
+        written = json.loads((folder / "hf_quant_config.json").read_text())["quantization"]
         config = json.loads((folder / "config.json").read_text())["quantization_config"]
-        assert (said["quant_algo"], config["quant_algo"]) == (algo, algo)
-        assert config["ignore"] == said["exclude_modules"]
+        assert (written["quant_algo"], config["quant_algo"]) == (algo, algo)
+        assert config["ignore"] == written["exclude_modules"]
         if tree is base:
             assert "config_groups" not in config
             continue
@@ -57,8 +57,8 @@ def test_both_configurations_say_int8(base: dict[str, Any], patched: dict[str, A
 
 def test_every_export_keeps_to_its_format(base: dict[str, Any], patched: dict[str, Any]) -> None:
     for job, folder in patched["exports"].items():
-        found = check(Path(folder), Quiet())
-        assert found.breaches == (), job
-        assert (found.quantized, found.cache) == (14, "FP8"), job
+        result = check(Path(folder), Quiet())
+        assert result.breaches == (), job
+        assert (result.quantized, result.cache) == (14, "FP8"), job
     rules = {breach.rule for breach in check(Path(base["exports"]["int8_qwen2_5_vl"]), Quiet()).breaches}
     assert rules == {"config", "phantom"}

@@ -53,13 +53,13 @@ def test_the_extension_itself_has_the_same_bits(trees: Callable[[str], Trees], t
     answer = tmp_path / "answer.json"
     env = {**os.environ, "PYTHONPATH": str(trees(OLD).patched), "TORCH_EXTENSIONS_DIR": str(tmp_path)}
     subprocess.run([python, str(PROBE), str(answer)], env=env, check=True)
-    said = json.loads(answer.read_text())
-    assert len(said) == 42
-    assert {case: found for case, found in said.items() if found["different"] or any(found["nan"])} == {}
+    cases = json.loads(answer.read_text())
+    assert len(cases) == 42
+    assert {case: result for case, result in cases.items() if result["different"] or any(result["nan"])} == {}
 
 
 def test_newer_releases_pass_unpatched(spec: str, base: dict[str, Any]) -> None:
-    """Upstream has it in other words, which no comparison of trees can tell: these tests can."""
+    """Upstream has it in another form, which no comparison of trees can tell: these tests can."""
     for case, answer in base["fp8"].items():
         assert (answer["nan"] > 0 or answer["largest cast"] > 448) == (spec == OLD), case
 

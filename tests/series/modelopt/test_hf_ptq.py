@@ -85,7 +85,7 @@ def exported(
     jobs = {
         "int8_sq": ("qwen2_5_vl", ["--qformat", "int8_sq", *common]),
         "llm": ("qwen2", ["--qformat", "int8_sq", *common]),
-        "llm asked": ("qwen2", ["--qformat", "int8_sq", "--unified_hf_export", *common]),
+        "llm by option": ("qwen2", ["--qformat", "int8_sq", "--unified_hf_export", *common]),
     }
     if newer:  # 0.40.0 knows no other spelling, and no recipes
         jobs["int8_smoothquant"] = ("qwen2_5_vl", ["--qformat", "int8_smoothquant", *common])
@@ -137,13 +137,13 @@ def test_a_vision_language_model_gets_the_unified_export(exported: dict[str, dic
         if job in exported["patched"]:
             folder = exported["patched"][job]
             assert is_unified(folder), job
-            said = json.loads(Path(folder, "hf_quant_config.json").read_text())["quantization"]
-            assert (said["quant_algo"], said["kv_cache_quant_algo"]) == ("W8A8_SQ_PER_CHANNEL", "FP8"), job
+            written = json.loads(Path(folder, "hf_quant_config.json").read_text())["quantization"]
+            assert (written["quant_algo"], written["kv_cache_quant_algo"]) == ("W8A8_SQ_PER_CHANNEL", "FP8"), job
 
 
-def test_a_language_model_keeps_its_way_unless_asked(exported: dict[str, dict[str, Any]]) -> None:
+def test_a_language_model_keeps_its_export_without_the_option(exported: dict[str, dict[str, Any]]) -> None:
     assert not is_unified(exported["patched"]["llm"])
-    assert is_unified(exported["patched"]["llm asked"])
+    assert is_unified(exported["patched"]["llm by option"])
 
 
 def test_the_library_makes_the_same_checkpoint(

@@ -12,8 +12,8 @@ NAME = "coco2017_captions_local"
 
 
 def result(patched: dict[str, Any], case: str) -> list[str]:
-    found: list[str] = patched["captions"]["cases"][case]["result"]
-    return found
+    captions: list[str] = patched["captions"]["cases"][case]["result"]
+    return captions
 
 
 def warned(patched: dict[str, Any], case: str) -> str:
@@ -59,7 +59,7 @@ def test_in_a_comma_separated_mix(patched: dict[str, Any], spec: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("case", "kind", "words"),
+    ("case", "kind", "message"),
     [
         ("blank", "ValueError", "holds no caption"),
         ("empty", "ValueError", "holds no caption"),
@@ -68,11 +68,11 @@ def test_in_a_comma_separated_mix(patched: dict[str, Any], spec: str) -> None:
         ("missing", "FileNotFoundError", "nowhere.txt"),
     ],
 )
-def test_bad_files_are_named_with_the_remedy(patched: dict[str, Any], case: str, kind: str, words: str) -> None:
-    found = result(patched, case)
-    assert found[0] == kind
-    assert words in found[1]
-    assert "COCO2017_CAPTIONS_LOCAL_PATH" in found[1]
+def test_bad_files_are_named_with_the_remedy(patched: dict[str, Any], case: str, kind: str, message: str) -> None:
+    error = result(patched, case)
+    assert error[0] == kind
+    assert message in error[1]
+    assert "COCO2017_CAPTIONS_LOCAL_PATH" in error[1]
 
 
 def test_splits_and_chat_templates(patched: dict[str, Any], spec: str) -> None:

@@ -33,32 +33,32 @@ answer(None)
 @pytest.fixture(scope="module")
 def folder(trees: Callable[[str], Trees], ask: Ask, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a tiny model, one that says NaN, and captions."""
-    made = tmp_path_factory.mktemp("quantize")
-    ask(trees("modelopt@0.46.0").patched, MODELS, cwd=made)
-    (made / "captions.txt").write_text("\na red circle\ntwo dogs\n")
-    return made
+    folder = tmp_path_factory.mktemp("quantize")
+    ask(trees("modelopt@0.46.0").patched, MODELS, cwd=folder)
+    (folder / "captions.txt").write_text("\na red circle\ntwo dogs\n")
+    return folder
 
 
 @pytest.fixture
 def options(folder: Path, trees: Callable[[str], Trees], monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return what every call needs; the patched tree stands in for an installed wheel."""
     monkeypatch.setenv("PYTHONPATH", str(trees("modelopt@0.46.0").patched))
-    made = ["--captions", str(folder / "captions.txt"), "--calib-size", "9", "--device", "cpu", "--json"]
-    return [*made, "--python", os.environ["PATCHSET_SERIES_PYTHON"], "--unpatched"]
+    arguments = ["--captions", str(folder / "captions.txt"), "--calib-size", "9", "--device", "cpu", "--json"]
+    return [*arguments, "--python", os.environ["PATCHSET_SERIES_PYTHON"], "--unpatched"]
 
 
 def test_a_vision_language_model(folder: Path, options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["quantize", str(folder / "model"), str(folder / "out"), *options]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert said["check"]["good"]
-    assert (said["check"]["algo"], said["check"]["cache"], said["check"]["quantized"]) == (
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["check"]["good"]
+    assert (answer["check"]["algo"], answer["check"]["cache"], answer["check"]["quantized"]) == (
         "W8A8_SQ_PER_CHANNEL",
         "FP8",
         14,
     )
-    assert list(said["seconds"]) == ["load", "calibrate", "try", "export"]
-    assert said["peak_gpu_bytes"] == 0
-    assert 2**28 < said["peak_host_bytes"] < 2**36
+    assert list(answer["seconds"]) == ["load", "calibrate", "try", "export"]
+    assert answer["peak_gpu_bytes"] == 0
+    assert 2**28 < answer["peak_host_bytes"] < 2**36
     assert (folder / "out/preprocessor_config.json").exists()
     assert not (folder / "out.log").exists()
 

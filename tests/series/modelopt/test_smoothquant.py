@@ -1,4 +1,4 @@
-"""SmoothQuant's scale for channels that calibration never woke."""
+"""SmoothQuant's scale for channels that are all zero (dead) in calibration."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import pytest
 pytestmark = pytest.mark.slow
 
 
-def test_a_sleeping_channel_gets_the_scale_of_a_middling_one(base: dict[str, Any], patched: dict[str, Any]) -> None:
+def test_a_dead_channel_gets_a_scale_like_the_others(base: dict[str, Any], patched: dict[str, Any]) -> None:
     for case, after in patched["smooth"].items():
         assert "error" not in after, case
         if case[-3:] not in ("1.0", "0.5"):
             continue
         before = base["smooth"][case]
-        assert min(before["sleeping"]) > 9000, case
+        assert min(before["dead"]) > 9000, case
         least, most = after["live"]
-        assert all(least < scale < most for scale in after["sleeping"]), case
-        # Awake, the channel costs no more than the others; before it saturated.
-        assert before["off awake"] > 4 * before["off asleep"], case
-        assert after["off awake"] < 1.1 * after["off asleep"], case
+        assert all(least < scale < most for scale in after["dead"]), case
+        # Not zero, the channel costs no more than the others; before it saturated.
+        assert before["off nonzero"] > 4 * before["off zero"], case
+        assert after["off nonzero"] < 1.1 * after["off zero"], case
         # And the others are none the worse for it.
-        assert after["off asleep"] == pytest.approx(before["off asleep"]), case
+        assert after["off zero"] == pytest.approx(before["off zero"]), case
 
 
 def test_scales_are_finite_and_positive(patched: dict[str, Any]) -> None:
@@ -32,12 +32,12 @@ def test_scales_are_finite_and_positive(patched: dict[str, Any]) -> None:
 
 def test_a_column_of_zeros_in_the_weight_is_no_error(base: dict[str, Any], patched: dict[str, Any]) -> None:
     assert "pre_quant_scale should be positive" in base["smooth"]["zeros in the weight"]["error"]
-    assert patched["smooth"]["zeros in the weight"]["off awake"] < 0.01
+    assert patched["smooth"]["zeros in the weight"]["off nonzero"] < 0.01
 
 
-def test_a_layer_without_sleeping_channels_is_as_before(base: dict[str, Any], patched: dict[str, Any]) -> None:
-    assert patched["smooth"]["none sleeps"] == base["smooth"]["none sleeps"]
+def test_a_layer_without_dead_channels_is_as_before(base: dict[str, Any], patched: dict[str, Any]) -> None:
+    assert patched["smooth"]["none dead"] == base["smooth"]["none dead"]
 
 
-def test_a_layer_that_slept_altogether_gets_ones(patched: dict[str, Any]) -> None:
-    assert set(patched["smooth"]["all sleep"]["sleeping"]) == {1.0}
+def test_a_layer_that_is_dead_altogether_gets_ones(patched: dict[str, Any]) -> None:
+    assert set(patched["smooth"]["all dead"]["dead"]) == {1.0}

@@ -1,4 +1,4 @@
-"""vLLM's trees, each asked everything in one process; its CPU wheel as published and as `patchset build` makes it.
+"""vLLM's trees, with all probes of each in one process; its CPU wheel as published and as `patchset build` makes it.
 
 A test that asks for `base`, itself or by way of another fixture, runs for every release in bases.py, and one that asks
 for `serve` for those with a CPU build. Marks of tests or of their parameters leave releases out: `patch("NAME")` those
@@ -75,8 +75,8 @@ def base(request: pytest.FixtureRequest) -> str:
 
 
 @dataclass(frozen=True)
-class Said:
-    """What a script of the serving environment said."""
+class Output:
+    """The answer of a script of the serving environment; `value` is None where it wrote none."""
 
     returncode: int
     value: Any
@@ -86,7 +86,7 @@ class Said:
 class Serve(Protocol):
     """Run a script with the published (`base`) or the patched vLLM; `arguments` reach it as `sys.argv[2:]`."""
 
-    def __call__(self, which: str, script: Path, *arguments: str, env: dict[str, str] | None = None) -> Said: ...
+    def __call__(self, which: str, script: Path, *arguments: str, env: dict[str, str] | None = None) -> Output: ...
 
 
 @pytest.fixture(scope="session")
@@ -109,8 +109,8 @@ def serve(base: str, trees: Callable[[str], Trees], tmp_path_factory: pytest.Tem
             for which, folder in completed(trees(f"vllm@{base}"), has.compiled, tmp_path_factory).items()
         }
 
-    def run(which: str, script: Path, *arguments: str, env: dict[str, str] | None = None) -> Said:
-        answer = tmp_path_factory.mktemp("said") / "answer.json"
+    def run(which: str, script: Path, *arguments: str, env: dict[str, str] | None = None) -> Output:
+        answer = tmp_path_factory.mktemp("answer") / "answer.json"
         done = subprocess.run(
             [python, str(script), str(answer), *arguments],
             env={
@@ -119,7 +119,7 @@ def serve(base: str, trees: Callable[[str], Trees], tmp_path_factory: pytest.Tem
                 "HF_HUB_OFFLINE": "1",
                 "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
                 "VLLM_CPU_KVCACHE_SPACE": "1",
-                # A tree has no version that would say so.
+                # A tree has no version to name the device.
                 "VLLM_TARGET_DEVICE": "cpu",
                 **(env or {}),
             },
@@ -129,7 +129,7 @@ def serve(base: str, trees: Callable[[str], Trees], tmp_path_factory: pytest.Tem
             check=False,
         )
         value = json.loads(answer.read_text()) if answer.exists() else None
-        return Said(done.returncode, value, done.stdout + done.stderr)
+        return Output(done.returncode, value, done.stdout + done.stderr)
 
     return run
 
@@ -166,16 +166,16 @@ def completed(both: Trees, wheel: Wheel, tmp_path_factory: pytest.TempPathFactor
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint of ModelOpt's: where it is, its family, and what its fake quantization says to each prompt."""
+    """A checkpoint of ModelOpt's: where it is, its family, and the answer of its fake quantization to each prompt."""
 
     folder: Path
     family: str
     reference: dict[str, Any]
 
     @property
-    def words(self) -> dict[str, list[int]]:
-        """The prompts."""
-        return {kind: said["words"] for kind, said in self.reference.items()}
+    def prompts(self) -> dict[str, list[int]]:
+        """The tokens of the prompts."""
+        return {kind: answer["prompt"] for kind, answer in self.reference.items()}
 
 
 _INT8 = "INT8_SMOOTHQUANT_CFG"
@@ -191,7 +191,7 @@ JOBS: dict[str, dict[str, Any]] = {
     "qwen3, mixed": {"family": "qwen3", "config": _INT8, "weights only": "*mlp*", "ask": False},
     "qwen3, not smoothed": {"family": "qwen3", "config": "INT8_DEFAULT_CFG", "ask": False},
     "qwen3-moe": {"family": "qwen3_moe", "config": _INT8, "ask": False},
-    "qwen3-moe, experts awake": {"family": "qwen3_moe", "config": _INT8, "awake": ["*mlp*"]},
+    "qwen3-moe, unquantized experts": {"family": "qwen3_moe", "config": _INT8, "unquantized": ["*mlp*"]},
 }
 
 
@@ -213,22 +213,22 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Checkpoin
     return {name: Checkpoint(folder / name, job["family"], references[name]) for name, job in JOBS.items()}
 
 
-Probed = Callable[[Which], dict[str, Any]]
+Probe = Callable[[Which], dict[str, Any]]
 
 
 @pytest.fixture(scope="session")
-def said(
+def probe(
     base: str,
     trees: Callable[[str], Trees],
     checkpoints: dict[str, Checkpoint],
     tmp_path_factory: pytest.TempPathFactory,
-) -> Probed:
-    """Return a function that gives what the probes find out about either tree, which have no compiled part."""
+) -> Probe:
+    """Return a function that gives the probes' answers about either tree; the trees have no compiled part."""
     has = BASES[base]
     python = interpreter(has.imports)
 
     @cache
-    def ask(which: Which) -> dict[str, Any]:
+    def run(which: Which) -> dict[str, Any]:
         out = tmp_path_factory.mktemp("probes") / "answer.json"
         probes: dict[str, Any] = {"choice": None, "loading": loads(which, has, checkpoints)}
         if which == "patched":
@@ -254,7 +254,7 @@ def said(
         assert which == "base" or not broken, broken[0]
         return answers
 
-    return ask
+    return run
 
 
 def loads(which: Which, has: Base, checkpoints: dict[str, Checkpoint]) -> list[dict[str, Any]]:

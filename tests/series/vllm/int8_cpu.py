@@ -25,12 +25,12 @@ NAMES = ("weight", "weight_scale", "input_scale", "input_zero_point", "azp_adj")
 
 def layer(weight: torch.Tensor, weight_scale: torch.Tensor, input_scale: torch.Tensor | None) -> Any:
     """Return a layer as it is loaded."""
-    made: Any = torch.nn.Module()
-    made.logical_widths = [N]
-    made.bias = None
+    module: Any = torch.nn.Module()
+    module.logical_widths = [N]
+    module.bias = None
     for name, value in zip(NAMES, (weight, weight_scale, input_scale, None, None), strict=True):
-        made.register_parameter(name, None if value is None else torch.nn.Parameter(value, requires_grad=False))
-    return made
+        module.register_parameter(name, None if value is None else torch.nn.Parameter(value, requires_grad=False))
+    return module
 
 
 def case(dtype: torch.dtype, static: bool, bias: bool, rows: int) -> dict[str, Any]:
@@ -45,9 +45,9 @@ def case(dtype: torch.dtype, static: bool, bias: bool, rows: int) -> dict[str, A
     torch.set_default_dtype(dtype)
     config = Int8ScaledMMLinearLayerConfig(is_channelwise=True, is_static_input_scheme=static, input_symmetric=True)
     kernel = CPUInt8ScaledMMLinearKernel(config, NAMES)
-    made = layer(weight, weight_scale, torch.tensor(1.0, dtype=torch.float32) if static else None)
-    kernel.process_weights_after_loading(made)
-    out = kernel.apply_weights(made, x.to(dtype), added)
+    module = layer(weight, weight_scale, torch.tensor(1.0, dtype=torch.float32) if static else None)
+    kernel.process_weights_after_loading(module)
+    out = kernel.apply_weights(module, x.to(dtype), added)
     exact = (x.double() @ weight.double().T) * weight_scale.double().T
     if added is not None:
         exact = exact + added.double()

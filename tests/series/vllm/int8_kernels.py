@@ -48,13 +48,13 @@ def kernel(m: int, n: int, k: int, gpu: Any, quantized: bool) -> Any:
 
 def all_compiled() -> list[Compiled]:
     """Return every kernel that the tables can ask for, on every GPU."""
-    found = {}
+    cases = {}
     for capability, sms in GPUS:
         for k, n in LAYERS:
             for m in ROWS:
                 for quantized in (False, True):
-                    found[Compiled(capability, kernel(m, n, k, config.Gpu(capability, sms), quantized))] = None
-    return list(found)
+                    cases[Compiled(capability, kernel(m, n, k, config.Gpu(capability, sms), quantized))] = None
+    return list(cases)
 
 
 # --- what they compute ------------------------------------------------------------------------------------------------
@@ -295,27 +295,27 @@ def compiled(item: Compiled | int, name: str, options: dict[str, int]) -> dict[s
     from triton.backends.nvidia.compiler import get_ptxas
 
     capability = item if isinstance(item, int) else item.capability
-    made = triton.compile(
+    program = triton.compile(
         quantize_source(capability) if isinstance(item, int) else matmul_source(item),
         target=GPUTarget("cuda", capability, 32),
         options=options,
     )
-    ptx = made.asm["ptx"]
+    ptx = program.asm["ptx"]
     (target,) = re.findall(r"^\.target (sm_\w+)", ptx, re.MULTILINE)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "kernel.ptx"
         file.write_text(ptx)
         tool = get_ptxas(capability)
         command = [getattr(tool, "path", tool), "-v", f"--gpu-name={target}", file, "-o", Path(folder) / "cubin"]
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+        report = subprocess.run(command, capture_output=True, text=True, check=True).stderr
     operations = re.findall(r"(?:wgmma\.mma_async|mma\.sync|tcgen05\.mma)[\w.:]*", ptx)
     return {
         "capability": capability,
         "name": name,
         "matvec": not isinstance(item, int) and item.config.matvec,
-        "shared": made.metadata.shared,
-        "spilled": sum(int(size) for size in re.findall(r"(\d+) bytes spill", said)),
-        "registers": int(re.findall(r"Used (\d+) registers", said)[0]),
+        "shared": program.metadata.shared,
+        "spilled": sum(int(size) for size in re.findall(r"(\d+) bytes spill", report)),
+        "registers": int(re.findall(r"Used (\d+) registers", report)[0]),
         "operations": sorted(set(operations)),
     }
 
@@ -329,7 +329,7 @@ def compile_one(item: Compiled | int) -> dict[str, Any]:
 
 def not_warm() -> list[dict[str, Any]]:
     """Return the layers that need a kernel which none of the numbers of rows needs that are multiplied beforehand."""
-    found = []
+    cases = []
     ways = itertools.product(GPUS, LAYERS, ("auto", "triton"), (False, True))
     for (capability, sms), (k, n), choice, quantized in ways:
         gpu = config.Gpu(capability, sms)
@@ -340,12 +340,12 @@ def not_warm() -> list[dict[str, Any]]:
         numbers = config.kernel_rows(n, k, gpu, choice, quantized)
         warm = {kernels[m - 1] for m in numbers}
         if warm != set(kernels) or len(warm) < len(numbers):
-            found.append({"capability": capability, "layer": [k, n], "choice": choice, "numbers": numbers})
-    return found
+            cases.append({"capability": capability, "layer": [k, n], "choice": choice, "numbers": numbers})
+    return cases
 
 
 def main() -> None:
-    """Do what is asked."""
+    """Run the part that the arguments name."""
     answer: Any
     if sys.argv[2] == "warm-up":
         answer = not_warm()

@@ -1,4 +1,4 @@
-"""What is loaded: checkpoints of ModelOpt's as they are, retold, and spoiled, and what vLLM has to say to them."""
+"""What is loaded: checkpoints of ModelOpt's as they are, rewritten, and spoiled, and vLLM's errors."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Load:
 
     checkpoint: str
     patches: tuple[str, ...] = (SMOOTHED,)
-    """The patches without which it does not load, or is not refused in these words."""
-    said_by: str = "config.json"
-    """The file that tells how it is quantized, or `both`."""
+    """The patches without which it does not load, or is not refused with this message."""
+    declared_in: str = "config.json"
+    """The file that declares how it is quantized, or `both`."""
     renamed: Mapping[str, str] = field(default_factory=dict)
     """What stands there in place of a name of a quantization."""
     changes: Mapping[str, float | None] = field(default_factory=dict)
@@ -32,7 +32,7 @@ class Load:
 
     def job(self) -> dict[str, Any]:
         """Return the job for probes/loading.py."""
-        return {"said_by": self.said_by, "renamed": dict(self.renamed), "changes": dict(self.changes)}
+        return {"declared_in": self.declared_in, "renamed": dict(self.renamed), "changes": dict(self.changes)}
 
 
 def _spoiled(ending: str, factor: float | None, *says: str, served: bool = False) -> Load:
@@ -41,9 +41,9 @@ def _spoiled(ending: str, factor: float | None, *says: str, served: bool = False
 
 GOOD = {
     "config.json": Load("qwen2"),
-    "hf_quant_config.json": Load("qwen2", said_by="hf_quant_config.json"),
+    "hf_quant_config.json": Load("qwen2", declared_in="hf_quant_config.json"),
     "INT8_SMOOTHQUANT": Load("qwen2", renamed={"W8A8_SQ_PER_CHANNEL": "INT8_SMOOTHQUANT"}),
-    "int8_sq": Load("qwen2", said_by="hf_quant_config.json", renamed={"W8A8_SQ_PER_CHANNEL": "int8_sq"}),
+    "int8_sq": Load("qwen2", declared_in="hf_quant_config.json", renamed={"W8A8_SQ_PER_CHANNEL": "int8_sq"}),
     "weights": Load("qwen3, weights", (WEIGHTS,)),
     "weights, hf_quant_config.json": Load("qwen3, weights", (WEIGHTS,), "hf_quant_config.json"),
     "mixed": Load("qwen3, mixed", (SMOOTHED, WEIGHTS, MIXED), "both"),

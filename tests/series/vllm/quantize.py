@@ -2,20 +2,20 @@
 
 Run by an interpreter that has ModelOpt: `quantize.py ANSWER FOLDER JOBS`. JOBS is a JSON list of objects with
 
-    name     the checkpoint's folder under FOLDER
-    family   see tiny.py
-    config   a configuration of modelopt.torch.quantization, such as INT8_SMOOTHQUANT_CFG
-    alpha    SmoothQuant's alpha; absent: ModelOpt's default, 1.0
-    kv       "fp8" quantizes the KV cache; absent: it is left alone
+    name          the checkpoint's folder under FOLDER
+    family        see tiny.py
+    config        a configuration of modelopt.torch.quantization, such as INT8_SMOOTHQUANT_CFG
+    alpha         SmoothQuant's alpha; absent: ModelOpt's default, 1.0
+    kv            "fp8" quantizes the KV cache; absent: it is left alone
     weights only  name of layers, with wildcards, whose activations stay unquantized
-    awake    names of layers, with wildcards, that stay unquantized
-    ask      false: export only
-    level    true: all weights share their largest value, and so do the FP8 scales of a fused layer's shards.
-             vLLM's CPU build cannot requantize those that differ: it has no FP8 quantization of its own
+    unquantized   names of layers, with wildcards, that stay unquantized
+    ask           false: export only
+    level         true: all weights share their largest value, and so do the FP8 scales of a fused layer's shards.
+                  vLLM's CPU build cannot requantize those that differ: it has no FP8 quantization of its own
 
-ANSWER maps each name to its prompts, and each of those to its `words`, the log-probabilities of the token after
-it and the greedy `tokens`, as ModelOpt's fake quantization computes them: after export has made fused layers share
-their scales, before it packs the weights.
+ANSWER maps each name to its prompts, and each of those to its tokens (`prompt`), the log-probabilities of the token
+after it and the greedy `tokens`, as ModelOpt's fake quantization computes them: after export has let fused layers
+share their scales, before it packs the weights.
 
 A value that lies on the boundary between two steps of a quantizer falls on either side by the last bit of the sum
 before it, and then shows in the logits at 1e-2. Weights are therefore put on the grid that export packs them to, and
@@ -109,27 +109,32 @@ def unrest(model: Any, prompt: dict[str, Any], expected: torch.Tensor) -> float:
 @torch.no_grad()
 def greedy(model: Any, prompt: dict[str, Any]) -> tuple[list[int], float]:
     """Return the greedy tokens after `prompt`, and how far the nearest rival of any of them was behind."""
-    said = model.generate(
+    output = model.generate(
         **prompt, max_new_tokens=GREEDY, do_sample=False, output_scores=True, return_dict_in_generate=True
     )
-    gap = min((best[0] - best[1]).item() for best in (score[0].topk(2).values for score in said.scores))
-    return said.sequences[0, prompt["input_ids"].shape[1] :].tolist(), gap
+    gap = min((best[0] - best[1]).item() for best in (score[0].topk(2).values for score in output.scores))
+    return output.sequences[0, prompt["input_ids"].shape[1] :].tolist(), gap
+
+
+def inputs(family: str, name: str, tokens: list[int]) -> dict[str, Any]:
+    """Return the model's keyword arguments for a prompt of text or with an image."""
+    return tiny.image_inputs(family, tokens) if name == "image" else {"input_ids": torch.tensor([tokens])}
 
 
 def ask(model: Any, family: str) -> dict[str, Any]:
-    """Return what the model says to a prompt of text and, of a vision-language model, to one with a picture."""
+    """Return the answers to a prompt of text and, of a vision-language model, to one with an image."""
     answers = {}
     for name in tiny.prompts(family):
         generator = torch.Generator().manual_seed(3)
         for _ in range(100):
-            words = torch.randint(0, 256, (3,), generator=generator).tolist()
-            prompt = tiny.picture_inputs(family, words) if name == "picture" else {"input_ids": torch.tensor([words])}
+            prompt_tokens = torch.randint(0, 256, (3,), generator=generator).tolist()
+            prompt = inputs(family, name, prompt_tokens)
             expected = first(model, prompt)
             if unrest(model, prompt, expected) > 7.5e-6:
                 continue
             tokens, gap = greedy(model, prompt)
             if gap > 0.05:
-                answers[name] = {"words": words, "logprobs": expected.tolist(), "tokens": tokens}
+                answers[name] = {"prompt": prompt_tokens, "logprobs": expected.tolist(), "tokens": tokens}
                 break
         else:
             raise SystemExit(f"{family}: no prompt of {name} is clear of the quantizers' boundaries")
@@ -148,7 +153,7 @@ def quantization(job: dict[str, Any]) -> dict[str, Any]:
     config = copy.deepcopy(getattr(mtq, job["config"]))
     if job.get("kv") == "fp8":
         config = mtq.utils.update_quant_cfg_with_kv_cache_quant(config, mtq.FP8_KV_CFG["quant_cfg"])
-    for name in ("*visual*", *job.get("awake", ())):
+    for name in ("*visual*", *job.get("unquantized", ())):
         config["quant_cfg"].append({"quantizer_name": name, "enable": False})
     if "weights only" in job:
         config["quant_cfg"].append({"quantizer_name": f"{job['weights only']}input_quantizer", "enable": False})

@@ -1,11 +1,11 @@
-"""Serve checkpoints with vLLM, one after the other in one process, and answer with what they say.
+"""Serve checkpoints with vLLM, one after the other in one process, and write their answers.
 
 Run by an interpreter that has vLLM: `serving.py ANSWER JOBS`. JOBS is a JSON list of objects with
 
     name      under which the answer stands
     folder    the checkpoint
     family    see tiny.py
-    words     the prompts: `{"text": [...], "picture": [...]}`; absent: it is only loaded
+    prompts   their tokens: `{"text": [...], "image": [...]}`; absent: it is only loaded
     options   more arguments of `vllm.LLM`
     changes   endings of tensors' names, and what a copy of the checkpoint has in their place: a factor, or null
               where it lacks them
@@ -49,7 +49,7 @@ def changed(folder: Path, changes: dict[str, float | None]) -> Path:
 
 
 def look(model: Any) -> dict[str, Any]:
-    """Return what the loaded model is made of."""
+    """Return the loaded model's kernels and the scales of its KV cache."""
     kernels, scales = {}, {}
     for name, module in model.named_modules():
         method = getattr(module, "quant_method", None)
@@ -62,7 +62,7 @@ def look(model: Any) -> dict[str, Any]:
 
 
 def serve(job: dict[str, Any]) -> dict[str, Any]:
-    """Load one checkpoint, ask it, and let go of it."""
+    """Load one checkpoint, send it the prompts, and let go of it."""
     from vllm import LLM, SamplingParams
     from vllm.distributed import cleanup_dist_env_and_memory
 
@@ -75,17 +75,17 @@ def serve(job: dict[str, Any]) -> dict[str, Any]:
         if llm.llm_engine.vllm_config.parallel_config.world_size == 1:
             (seen,) = llm.apply_model(look)
             answer.update(seen)
-        for name, words in job.get("words", {}).items():
-            prompt: dict[str, Any] = {"prompt_token_ids": words}
-            if name == "picture":
-                prompt = {"prompt_token_ids": tiny.PICTURE + words}
-                prompt["multi_modal_data"] = {"image": tiny.picture(words)}
+        for name, tokens in job.get("prompts", {}).items():
+            prompt: dict[str, Any] = {"prompt_token_ids": tokens}
+            if name == "image":
+                prompt = {"prompt_token_ids": tiny.IMAGE + tokens}
+                prompt["multi_modal_data"] = {"image": tiny.image(tokens)}
             sampling = SamplingParams(temperature=0, max_tokens=GREEDY, logprobs=tiny.VOCABULARY)
-            (said,) = llm.generate([prompt], sampling, use_tqdm=False)
-            first = said.outputs[0].logprobs[0]
+            (output,) = llm.generate([prompt], sampling, use_tqdm=False)
+            first = output.outputs[0].logprobs[0]
             answer[name] = {
                 "logprobs": [first[token].logprob for token in range(tiny.VOCABULARY)],
-                "tokens": list(said.outputs[0].token_ids),
+                "tokens": list(output.outputs[0].token_ids),
             }
         return answer
     except Exception as error:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from .conftest import Probed
+from .conftest import Probe
 
 pytestmark = pytest.mark.slow
 
 CUTLASS, TRITON, FUSED = "Cutlass", "Triton", "Fused"
 
 
-@pytest.mark.parametrize("how", ["asked", "present"])
-def test_the_kernel_chosen(said: Probed, how: str) -> None:
-    old, new = said("base")["choice"][how], said("patched")["choice"][how]
+@pytest.mark.parametrize("how", ["named", "present"])
+def test_the_kernel_chosen(probe: Probe, how: str) -> None:
+    old, new = probe("base")["choice"][how], probe("patched")["choice"][how]
     assert set(old.values()) == {CUTLASS}, "the unpatched release takes CUTLASS everywhere"
     for capability, kernel in new.items():
         assert kernel == (CUTLASS if float(capability) < 10 else TRITON), capability
@@ -21,9 +21,9 @@ def test_the_kernel_chosen(said: Probed, how: str) -> None:
 
 @pytest.mark.patch("int8-fused-linear")
 @pytest.mark.parametrize("choice", ["auto", "triton", "cutlass"])
-def test_the_fused_kernel_chosen(said: Probed, choice: str) -> None:
-    assert set(said("base")["choice"]["fused"][choice].values()) == {CUTLASS}
-    for capability, kernel in said("patched")["choice"]["fused"][choice].items():
+def test_the_fused_kernel_chosen(probe: Probe, choice: str) -> None:
+    assert set(probe("base")["choice"]["fused"][choice].values()) == {CUTLASS}
+    for capability, kernel in probe("patched")["choice"]["fused"][choice].items():
         number = float(capability)
         if number < 8:
             assert kernel == CUTLASS, capability
@@ -33,10 +33,10 @@ def test_the_fused_kernel_chosen(said: Probed, choice: str) -> None:
             assert kernel == FUSED, capability
 
 
-def test_a_device_that_does_not_say_keeps_upstreams_choice(said: Probed) -> None:
-    assert said("patched")["choice"]["unknown"] == said("base")["choice"]["unknown"] == CUTLASS
+def test_a_device_that_does_not_say_keeps_upstreams_choice(probe: Probe) -> None:
+    assert probe("patched")["choice"]["unknown"] == probe("base")["choice"]["unknown"] == CUTLASS
 
 
-def test_the_reason_names_the_architecture(said: Probed) -> None:
-    assert said("base")["choice"]["reason"] is None
-    assert "sm_120" in said("patched")["choice"]["reason"]
+def test_the_reason_names_the_architecture(probe: Probe) -> None:
+    assert probe("base")["choice"]["reason"] is None
+    assert "sm_120" in probe("patched")["choice"]["reason"]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ..conftest import Trees, interpreter
-from .conftest import Probed
+from .conftest import Probe
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +26,7 @@ Run = Callable[..., list[dict[str, Any]]]
 
 @pytest.fixture(scope="session")
 def remembered() -> dict[tuple[object, ...], list[dict[str, Any]]]:
-    """What the script said before: releases whose kernels are the same bytes need no answers of their own."""
+    """Return the script's earlier answers: releases whose kernels are the same bytes share them."""
     return {}
 
 
@@ -118,8 +118,8 @@ def test_one_row(run: Run) -> None:
 @pytest.mark.gpu
 def test_against_float64_on_a_gpu(run: Run) -> None:
     has = "import torch; print(torch.cuda.is_available())"
-    said = subprocess.run([interpreter("kernels"), "-c", has], capture_output=True, text=True, check=True)
-    if said.stdout.strip() != "True":
+    answer = subprocess.run([interpreter("kernels"), "-c", has], capture_output=True, text=True, check=True)
+    if answer.stdout.strip() != "True":
         pytest.skip("no CUDA device here")
     check(run("reference", "cuda") + run("one-row", "cuda"), "cuda")
 
@@ -130,8 +130,8 @@ def test_no_request_waits_for_a_compiler(run: Run) -> None:
 
 
 @pytest.mark.patch("int8-fused-linear", "int8-compiled-quantization")
-def test_every_kernel_of_a_layer_is_run_when_it_is_loaded(said: Probed) -> None:
-    warm = said("patched")["scale"]["warm"]
+def test_every_kernel_of_a_layer_is_run_when_it_is_loaded(probe: Probe) -> None:
+    warm = probe("patched")["scale"]["warm"]
     assert warm["rows"] == [[rows, "torch.int8"] for rows in warm["needed"]]
     assert {1, 2} <= set(warm["needed"])
 
@@ -160,8 +160,8 @@ def approximately(rows: list[list[float]]) -> Any:
 
 
 @pytest.mark.patch("modelopt-int8-fused-scale", "int8-compiled-quantization")
-def test_the_scale_is_applied_once(said: Probed) -> None:
-    scale = said("patched")["scale"]
+def test_the_scale_is_applied_once(probe: Probe) -> None:
+    scale = probe("patched")["scale"]
     ((x, dtype, pre, *rest),) = scale["eager"]
     assert (x, dtype, pre) == (approximately(INPUT), "torch.float32", [1.0, 2.0, 3.0])
     assert rest == [[3, 2], "torch.float32", "triton", True]
@@ -170,8 +170,8 @@ def test_the_scale_is_applied_once(said: Probed) -> None:
 
 
 @pytest.mark.patch("int8-compiled-quantization")
-def test_the_compiler_gets_the_quantization(said: Probed) -> None:
-    scale = said("patched")["scale"]
+def test_the_compiler_gets_the_quantization(probe: Probe) -> None:
+    scale = probe("patched")["scale"]
     x, dtype, pre, *rest = scale["compiled"]
     assert (dtype, pre, rest) == ("torch.int8", None, [[3, 2], "torch.float32", "triton", True])
     # x * pre / 0.5, ties to even.
@@ -184,5 +184,5 @@ def test_the_compiler_gets_the_quantization(said: Probed) -> None:
 
 
 @pytest.mark.patch("int8-compiled-quantization")
-def test_the_counters_are_no_part_of_a_checkpoint(said: Probed) -> None:
-    assert said("patched")["scale"]["buffers"] == ["input_scale", "pre_quant_scale", "weight", "weight_scale"]
+def test_the_counters_are_no_part_of_a_checkpoint(probe: Probe) -> None:
+    assert probe("patched")["scale"]["buffers"] == ["input_scale", "pre_quant_scale", "weight", "weight_scale"]

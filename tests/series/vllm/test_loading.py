@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Probed
+from .conftest import Probe
 from .loaded import BAD, GOOD, Load
 
 pytestmark = pytest.mark.slow
@@ -26,39 +26,39 @@ def params(cases: dict[str, Load]) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", params(GOOD))
-def test_layers_compute_what_the_checkpoint_says(base: str, said: Probed, name: str) -> None:
-    answer = said("patched")["loading"][name]
+def test_layers_compute_what_the_checkpoint_says(base: str, probe: Probe, name: str) -> None:
+    answer = probe("patched")["loading"][name]
     assert "error" not in answer, answer["error"]
     names = NAMES.get(base, {})
     kernels = [names.get(kernel, kernel) for kernel in KERNELS.get(GOOD[name].checkpoint, [INT8] * 4)]
     assert [layer["kernel"] for layer in answer["layers"].values()] == kernels * 2
-    for layer, found in answer["layers"].items():
-        assert found["off"] < 1e-6, layer
+    for prefix, layer in answer["layers"].items():
+        assert layer["off"] < 1e-6, prefix
 
 
 @pytest.mark.parametrize("name", params(GOOD))
-def test_the_release_refuses_what_the_patched_one_loads(said: Probed, name: str) -> None:
-    loading = said("base")["loading"]
+def test_the_release_refuses_what_the_patched_one_loads(probe: Probe, name: str) -> None:
+    loading = probe("base")["loading"]
     assert "error" in loading[name], loading[name]
     if name == "config.json":
         assert "ModelOpt currently only supports" in loading[name]["error"]
 
 
 @pytest.mark.parametrize("name", params(BAD))
-def test_a_bad_checkpoint_is_named(said: Probed, name: str) -> None:
-    answer = said("patched")["loading"][name]
+def test_a_bad_checkpoint_is_named(probe: Probe, name: str) -> None:
+    answer = probe("patched")["loading"][name]
     for part in BAD[name].says:
         assert part in answer.get("error", "it loads")
 
 
 @pytest.mark.patch("modelopt-int8-weight-only")
 @pytest.mark.parametrize("layout", ["dequantized", "dequantized, GPTQ"])
-def test_int8_weights_are_dequantized_on_the_cpu(said: Probed, layout: str) -> None:
+def test_int8_weights_are_dequantized_on_the_cpu(probe: Probe, layout: str) -> None:
     """vLLM's own GPTQ has 8-bit weights the other way round, and may ask for the kernel as well."""
-    assert said("patched")["parts"][layout] < 1e-5
+    assert probe("patched")["parts"][layout] < 1e-5
 
 
 @pytest.mark.patch("modelopt-int8-smoothquant")
-def test_float32_is_for_int8_on_the_cpu(base: str, said: Probed) -> None:
+def test_float32_is_for_int8_on_the_cpu(base: str, probe: Probe) -> None:
     # v0.10.1's int8 operators have no such output.
-    assert ("torch.float32" in said("patched")["loading"]["config.json"]["dtypes"]) == (base != "v0.10.1")
+    assert ("torch.float32" in probe("patched")["loading"]["config.json"]["dtypes"]) == (base != "v0.10.1")

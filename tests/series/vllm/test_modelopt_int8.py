@@ -14,7 +14,7 @@ import pytest
 from regression.effects.machine import hardware
 
 from .bases import BASES
-from .conftest import Checkpoint, Probed, Serve
+from .conftest import Checkpoint, Probe, Serve
 from .loaded import BAD
 
 SERVING = Path(__file__).with_name("serving.py")
@@ -45,7 +45,7 @@ class Served(NamedTuple):
 
     checkpoint: str
     options: dict[str, Any] = {}  # noqa: RUF012
-    said_by: str = "both"
+    declared_in: str = "both"
     algo: str | None = None
     patch: str = "modelopt-int8-smoothquant"
     whole: bool = True
@@ -59,42 +59,42 @@ class Served(NamedTuple):
 
 SERVED = {
     "qwen2.5-vl": Served("qwen2.5-vl", whole=False),
-    "qwen2.5-vl, kv": Served("qwen2.5-vl, kv", said_by="hf_quant_config.json", whole=False, fp8_cache=True),
+    "qwen2.5-vl, kv": Served("qwen2.5-vl, kv", declared_in="hf_quant_config.json", whole=False, fp8_cache=True),
     "qwen3-vl": Served("qwen3-vl"),
-    "qwen2": Served("qwen2", said_by="config.json"),
-    "llama, asked for": Served("llama", {"quantization": "modelopt"}, "hf_quant_config.json"),
+    "qwen2": Served("qwen2", declared_in="config.json"),
+    "llama, by option": Served("llama", {"quantization": "modelopt"}, "hf_quant_config.json"),
     "qwen3, weights": Served("qwen3, weights", patch="modelopt-int8-weight-only", whole=False),
-    "qwen3-moe, experts awake": Served("qwen3-moe, experts awake"),
+    "qwen3-moe, unquantized experts": Served("qwen3-moe, unquantized experts"),
     "INT8_SMOOTHQUANT": Served("qwen2", algo="INT8_SMOOTHQUANT"),
     "int8_sq": Served("qwen2", algo="int8_sq"),
 }
 
 
-def retold(checkpoint: Checkpoint, folder: Path, said_by: str = "both", algo: str | None = None) -> Path:
-    """Copy a checkpoint whose quantization just one of the two files tells, or under another name."""
+def rewritten(checkpoint: Checkpoint, folder: Path, declared_in: str = "both", algo: str | None = None) -> Path:
+    """Copy a checkpoint, with its quantization in one of the two files, or under another name."""
     shutil.copytree(checkpoint.folder, folder)
     config = json.loads((folder / "config.json").read_text())
     other = json.loads((folder / "hf_quant_config.json").read_text())
     if algo is not None:
         config["quantization_config"]["quant_algo"] = other["quantization"]["quant_algo"] = algo
-    if said_by == "hf_quant_config.json":
+    if declared_in == "hf_quant_config.json":
         del config["quantization_config"]
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "hf_quant_config.json").write_text(json.dumps(other))
-    if said_by == "config.json":
+    if declared_in == "config.json":
         (folder / "hf_quant_config.json").unlink()
     return folder
 
 
 def job(name: str, checkpoint: Checkpoint, folder: Path | None = None, **more: Any) -> dict[str, Any]:
     """Describe to serving.py what to serve."""
-    return {"name": name, "folder": str(folder or checkpoint.folder), "words": checkpoint.words, **more}
+    return {"name": name, "folder": str(folder or checkpoint.folder), "prompts": checkpoint.prompts, **more}
 
 
 def run(serve: Serve, which: str, jobs: list[dict[str, Any]], env: dict[str, str] | None = None) -> Answers:
-    said = serve(which, SERVING, json.dumps(jobs), env=env)
-    assert said.returncode == 0, said.output[-4000:]
-    answers: Answers = said.value
+    output = serve(which, SERVING, json.dumps(jobs), env=env)
+    assert output.returncode == 0, output.output[-4000:]
+    answers: Answers = output.value
     return answers
 
 
@@ -106,34 +106,34 @@ def difference(answer: Mapping[str, Any], reference: Mapping[str, Any]) -> float
 
 @pytest.fixture(scope="module")
 def patched(base: str, serve: Serve, checkpoints: Checkpoints, tmp_path_factory: pytest.TempPathFactory) -> Answers:
-    """What the patched vLLM says, all in one process."""
-    folder, has = tmp_path_factory.mktemp("retold"), BASES[base]
+    """The answers of the patched vLLM, all in one process."""
+    folder, has = tmp_path_factory.mktemp("rewritten"), BASES[base]
     jobs = []
     for name, it in SERVED.items():
         if has.holds([it.patch], whole=it.whole):
-            told = retold(checkpoints[it.checkpoint], folder / name, it.said_by, it.algo)
-            jobs.append(job(name, checkpoints[it.checkpoint], told, options=it.options))
+            copy = rewritten(checkpoints[it.checkpoint], folder / name, it.declared_in, it.algo)
+            jobs.append(job(name, checkpoints[it.checkpoint], copy, options=it.options))
     for name, load in BAD.items():
         if load.served and has.holds(load.patches, whole=True):
-            told = retold(checkpoints[load.checkpoint], folder / name)
-            for file in (told / "config.json", told / "hf_quant_config.json"):
+            copy = rewritten(checkpoints[load.checkpoint], folder / name)
+            for file in (copy / "config.json", copy / "hf_quant_config.json"):
                 for old, new in load.renamed.items():
                     file.write_text(file.read_text().replace(f'"{old}"', f'"{new}"'))
             changes = {"changes": dict(load.changes)} if load.changes else {}
-            jobs.append(job(name, checkpoints[load.checkpoint], told, words={}, options=BFLOAT16, **changes))
+            jobs.append(job(name, checkpoints[load.checkpoint], copy, prompts={}, options=BFLOAT16, **changes))
     if has.holds(MIXED, whole=False):
-        jobs.append(job("mixed", checkpoints["qwen3, mixed"], options=BFLOAT16, words={"text": [1, 2, 3]}))
+        jobs.append(job("mixed", checkpoints["qwen3, mixed"], options=BFLOAT16, prompts={"text": [1, 2, 3]}))
     jobs.append(job("fp8", checkpoints["qwen2.5-vl, fp8"], options=FP8_ON_CPU))
     return run(serve, "patched", jobs)
 
 
 @pytest.fixture(scope="module")
 def published(base: str, serve: Serve, checkpoints: Checkpoints, tmp_path_factory: pytest.TempPathFactory) -> Answers:
-    """What vLLM says as it is published."""
-    folder = tmp_path_factory.mktemp("retold")
+    """The answers of vLLM as it is published."""
+    folder = tmp_path_factory.mktemp("rewritten")
     jobs = [
-        job(said_by, checkpoints["qwen2.5-vl"], retold(checkpoints["qwen2.5-vl"], folder / said_by, said_by))
-        for said_by in ("both", "config.json", "hf_quant_config.json")
+        job(where, checkpoints["qwen2.5-vl"], rewritten(checkpoints["qwen2.5-vl"], folder / where, where))
+        for where in ("both", "config.json", "hf_quant_config.json")
     ]
     jobs.append(job("weights", checkpoints["qwen3, weights"]))
     jobs.append(job("fp8", checkpoints["qwen2.5-vl, fp8"], options=FP8_ON_CPU))
@@ -177,8 +177,8 @@ def test_scales_of_the_kv_cache_reach_attention(patched: Answers, checkpoints: C
 
 @pytest.mark.whole
 def test_the_published_wheel_refuses_it(published: Answers) -> None:
-    for said_by in ("both", "config.json"):
-        assert "ModelOpt currently only supports" in published[said_by]["error"]
+    for declared_in in ("both", "config.json"):
+        assert "ModelOpt currently only supports" in published[declared_in]["error"]
     assert "Unknown ModelOpt quant algo: W8A8_SQ_PER_CHANNEL" in published["hf_quant_config.json"]["error"]
     assert "ModelOpt currently only supports" in published["weights"]["error"]
 
@@ -217,10 +217,10 @@ def test_a_bad_checkpoint_is_named(patched: Answers, name: str) -> None:
 
 
 @pytest.mark.patch(*MIXED, "modelopt-mixed-unknown-algo")
-def test_an_unknown_part_of_mixed_precision_is_named(said: Probed) -> None:
-    error = said("patched")["loading"]["mixed, unknown"]["error"]
+def test_an_unknown_part_of_mixed_precision_is_named(probe: Probe) -> None:
+    error = probe("patched")["loading"]["mixed, unknown"]["error"]
     assert "mlp.gate_up_proj: ModelOpt W4A8_AWQ is not supported as part of MIXED_PRECISION" in error
-    assert "MIXED_PRECISION" not in said("base")["loading"]["mixed"]["error"]
+    assert "MIXED_PRECISION" not in probe("base")["loading"]["mixed"]["error"]
 
 
 @pytest.mark.whole
@@ -238,29 +238,29 @@ def test_tensor_parallel(serve: Serve, checkpoints: Checkpoints) -> None:
 
 
 @pytest.mark.patch("cpu-int8-static-scale")
-def test_amx_uses_the_static_scale(said: Probed) -> None:
-    parts = said("patched")["parts"]
+def test_amx_uses_the_static_scale(probe: Probe) -> None:
+    parts = probe("patched")["parts"]
     assert parts["static on AMX"] == "_apply_weights_onednn"
     assert parts["dynamic on AMX"] == "_apply_weights_sgl"
 
 
 @pytest.mark.patch("cpu-int8-without-vnni")
 def test_products_are_exact_without_vnni(serve: Serve) -> None:
-    # Newer CPUs have VNNI: oneDNN is told to do without.
-    said = {which: serve(which, INT8_CPU, env={"ONEDNN_MAX_CPU_ISA": "AVX2"}) for which in ("base", "patched")}
-    for one in said.values():
+    # Newer CPUs have VNNI: this variable has oneDNN do without.
+    outputs = {which: serve(which, INT8_CPU, env={"ONEDNN_MAX_CPU_ISA": "AVX2"}) for which in ("base", "patched")}
+    for one in outputs.values():
         assert one.returncode == 0, one.output[-4000:]
     allowed = {"torch.float32": 1e-6, "torch.bfloat16": 2**-8}
-    assert {case["dtype"] for case in said["patched"].value} == set(allowed)
-    for case in said["patched"].value:
+    assert {case["dtype"] for case in outputs["patched"].value} == set(allowed)
+    for case in outputs["patched"].value:
         assert case["off"] < allowed[case["dtype"]], case
     if platform.machine() == "x86_64":
-        assert max(case["off"] for case in said["base"].value) > 0.1
+        assert max(case["off"] for case in outputs["base"].value) > 0.1
 
 
 @pytest.mark.patch("modelopt-int8-smoothquant")
-def test_pre_quant_scale_is_split_as_the_input_is(said: Probed) -> None:
-    parts = said("patched")["parts"]
+def test_pre_quant_scale_is_split_as_the_input_is(probe: Probe) -> None:
+    parts = probe("patched")["parts"]
     assert parts["row parallel"] == [[0.0, 1.0, 2.0, 3.0], [4.0, 5.0, 6.0, 7.0]]
     assert parts["column parallel"] == [[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]] * 2
     assert parts["fused qkv"] == [[[1.0] * 8, [2.0] * 8, [3.0] * 8]] * 2

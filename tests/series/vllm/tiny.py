@@ -1,4 +1,4 @@
-"""Tiny models with random weights, of the families that the series serve, and the prompts they are asked.
+"""Tiny models with random weights, of the families that the series serve, and their prompts.
 
 Imported by scripts in two environments: the one that quantizes (with ModelOpt) and the one that serves (with vLLM).
 """
@@ -18,8 +18,8 @@ SPECIAL = (
 # Bytes first, then the special tokens; embeddings are padded to a multiple of 64.
 TOKEN = {name: 256 + number for number, name in enumerate(SPECIAL)}
 VOCABULARY = 320
-# One pad stands for the picture; vLLM puts in as many as the picture has patches, and so does `picture_inputs`.
-PICTURE = [TOKEN["<|vision_start|>"], TOKEN["<|image_pad|>"], TOKEN["<|vision_end|>"]]
+# One pad stands for the image; vLLM puts in as many as the image has patches, and so does `image_inputs`.
+IMAGE = [TOKEN["<|vision_start|>"], TOKEN["<|image_pad|>"], TOKEN["<|vision_end|>"]]
 SIDE = 56
 
 _SIZES = {
@@ -69,9 +69,9 @@ def build(family: str) -> Any:
     import transformers as hf
 
     torch.manual_seed(0)
-    made = config(family)
-    auto = hf.AutoModelForImageTextToText if hasattr(made, "vision_config") else hf.AutoModelForCausalLM
-    model = auto.from_config(made, dtype=torch.float32).eval()
+    configuration = config(family)
+    auto = hf.AutoModelForImageTextToText if hasattr(configuration, "vision_config") else hf.AutoModelForCausalLM
+    model = auto.from_config(configuration, dtype=torch.float32).eval()
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
             parameter.data.normal_(std=0.05)
@@ -81,13 +81,13 @@ def build(family: str) -> Any:
     return model
 
 
-def picture(words: list[int]) -> Any:
-    """Return a picture whose size needs no resizing; another one for other words."""
+def image(tokens: list[int]) -> Any:
+    """Return an image whose size needs no resizing; other tokens give another one."""
     import numpy
     from PIL import Image
 
     rows, columns = numpy.mgrid[0:SIDE, 0:SIDE]
-    red, green, blue = words
+    red, green, blue = tokens
     pixels = numpy.stack([rows * 4 ^ red, columns * 4 ^ green, (rows ^ columns) * 4 ^ blue], 2)
     return Image.fromarray(pixels.astype("uint8"))
 
@@ -99,18 +99,18 @@ def patch_size(family: str) -> int:
 
 def prompts(family: str) -> tuple[str, ...]:
     """Return the kinds of prompts that `family` understands."""
-    return ("text", "picture") if family.endswith("_vl") else ("text",)
+    return ("text", "image") if family.endswith("_vl") else ("text",)
 
 
-def picture_inputs(family: str, words: list[int]) -> dict[str, Any]:
-    """Return the model's keyword arguments for a picture and `words`, as transformers wants them."""
+def image_inputs(family: str, tokens: list[int]) -> dict[str, Any]:
+    """Return the model's keyword arguments for an image and `tokens`, as transformers wants them."""
     import torch
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
     processor = Qwen2VLImageProcessorPil(**_processor(family))
-    inputs = dict(processor(images=[picture(words)], return_tensors="pt"))
+    inputs = dict(processor(images=[image(tokens)], return_tensors="pt"))
     pads = int(inputs["image_grid_thw"].prod()) // 4
-    ids = [token for token in PICTURE + words for _ in range(pads if token == TOKEN["<|image_pad|>"] else 1)]
+    ids = [token for token in IMAGE + tokens for _ in range(pads if token == TOKEN["<|image_pad|>"] else 1)]
     inputs["input_ids"] = torch.tensor([ids])
     inputs["mm_token_type_ids"] = (inputs["input_ids"] == TOKEN["<|image_pad|>"]).int()
     return inputs
@@ -143,12 +143,12 @@ def write_processor(family: str, folder: Path) -> None:
     ).save_pretrained(folder)
     if not family.endswith("_vl"):
         return
-    said = json.loads((folder / "tokenizer_config.json").read_text())
-    said["tokenizer_class"] = "Qwen2Tokenizer"
-    (folder / "tokenizer_config.json").write_text(json.dumps(said))
+    configured = json.loads((folder / "tokenizer_config.json").read_text())
+    configured["tokenizer_class"] = "Qwen2Tokenizer"
+    (folder / "tokenizer_config.json").write_text(json.dumps(configured))
     processor = "Qwen3VLProcessor" if family == "qwen3_vl" else "Qwen2_5_VLProcessor"
     video = "Qwen3VLVideoProcessor" if family == "qwen3_vl" else "Qwen2VLVideoProcessor"
-    image = {**_processor(family), "image_processor_type": "Qwen2VLImageProcessor", "processor_class": processor}
-    (folder / "preprocessor_config.json").write_text(json.dumps(image))
+    image_config = {**_processor(family), "image_processor_type": "Qwen2VLImageProcessor", "processor_class": processor}
+    (folder / "preprocessor_config.json").write_text(json.dumps(image_config))
     video_config = {**_processor(family), "video_processor_type": video, "processor_class": processor}
     (folder / "video_preprocessor_config.json").write_text(json.dumps(video_config))

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from patchset.authoring import commits as reading
 from patchset.authoring import update
-from patchset.authoring.refresh import Ask, RefreshReport, Request, nobody, refresh_locked, with_trailers
+from patchset.authoring.refresh import Ask, RefreshReport, Request, answered, nobody, refresh_locked, with_trailers
 from patchset.engine import export
 from patchset.engine.message import author_and_message
 from patchset.engine.replay import ReplayedStep, replay
 from patchset.model.patch import split
 from patchset.model.series import Entry, Series
-from patchset.model.trailers import REQUIRED, lint_trailers, trailers
+from patchset.model.trailers import lint_trailers
 from patchset.store import merge as merging
 from patchset.store.difference import Comparer, comparer
 from patchset.store.git import Git
@@ -87,9 +87,7 @@ def new(workspace: Workspace, name: str, message: str, lines: Sequence[str], ask
 
 def _complete(root: Path, series: Series, name: str, text: str, ask: Ask) -> str:
     """Return the message with the trailers that were asked for; refuse it where it is not complete."""
-    there = {trailer.key for trailer in trailers(text)}
-    made = [f"{key}: {value}" for key in REQUIRED if key not in there and (value := ask(name, key))]
-    text = with_trailers(text, made)
+    text = with_trailers(text, answered(name, text, ask))
     header = export.header_of(text, "patchset <patchset@localhost>", "").decode()
     file = series.folder / f"{name}.patch"
     refuse(lint_trailers(file, header, series.base.name or None, root), f"the new patch {name}")

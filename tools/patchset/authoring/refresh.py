@@ -16,7 +16,7 @@ from patchset.engine import export
 from patchset.engine.message import author_and_message
 from patchset.model.patch import Patch, split
 from patchset.model.series import Entry, Series
-from patchset.model.trailers import REQUIRED, lint_trailers, trailers
+from patchset.model.trailers import lint_trailers, missing, trailers
 from patchset.store import merge as merging
 from patchset.store.difference import Comparer, comparer
 from patchset.store.git import Git
@@ -265,12 +265,7 @@ class _Plan:
         return text, [f"{name} ({item.oid[:12]} {item.subject}): {finding.message}" for finding in found]
 
     def _asked(self, name: str, message: str) -> str:
-        there = {trailer.key for trailer in trailers(message)}
-        made = []
-        for key in REQUIRED:
-            if key not in there and (value := self._request.ask(name, key)):
-                made.append(f"{key}: {value}")
-        return with_trailers(message, made)
+        return with_trailers(message, answered(name, message, self._request.ask))
 
     def _with_outside(
         self, made: list[tuple[Entry, bytes]], done: list[Refreshed]
@@ -288,13 +283,23 @@ class _Plan:
         return tuple(made), tuple(done)
 
 
+def answered(name: str, message: str, ask: Ask) -> list[str]:
+    """Return the lines of the required trailers that a message lacks and `ask` has an answer for."""
+    return [f"{rule.key}: {value}" for rule in missing(_below_subject(message)) if (value := ask(name, rule.key))]
+
+
 def with_trailers(message: str, lines: Sequence[str]) -> str:
     """Return a message with more trailers in its last paragraph, or in a new one."""
     if not lines:
         return message
     text = message.rstrip("\n")
-    gap = "\n" if any(True for _ in trailers(text)) else "\n\n"
+    gap = "\n" if any(trailers(_below_subject(text))) else "\n\n"
     return text + gap + "\n".join(lines) + "\n"
+
+
+def _below_subject(message: str) -> str:
+    """Return a message without its subject, which may look like a trailer: `Fix: ...`."""
+    return message.partition("\n\n")[2]
 
 
 def slug(subject: str) -> str:

@@ -12,13 +12,8 @@ from patchset.authoring.refresh import Ask, RefreshReport, Request, nobody, refr
 from patchset.cli.complete import complete_patches, complete_specs
 from patchset.cli.context import Context
 from patchset.cli.options import common
+from patchset.model.trailers import hint, parse_line, trailers
 from toolkit.errors import UsageError
-
-_HINTS = {
-    "Upstream-Status": "Pending, Submitted [link], Backport [release], Denied [reason], Inappropriate [reason]",
-    "Applies-To": "a range of releases, such as [v0.30.0, v0.31.0)",
-    "Tested-By": "the test that fails without it, tests/file.py::test_name",
-}
 
 
 @click.command("refresh")
@@ -56,7 +51,7 @@ def _ask() -> Ask:
         return nobody
 
     def ask(patch: str, key: str) -> str | None:
-        click.echo(f"{patch}: {_HINTS[key]}", err=True)
+        click.echo(f"{patch}: {hint(key)}", err=True)
         answer: str = click.prompt(key, err=True)
         return answer.strip()
 
@@ -83,9 +78,8 @@ def _print(report: RefreshReport) -> None:
 
 def _trailers(values: tuple[str, ...]) -> list[str]:
     for value in values:
-        key, _, text = value.partition(": ")
-        if not text.strip() or " " in key:
-            raise UsageError(f"{value!r} is no trailer", remedy='write it as it shall stand: "Tested-By: tests/..."')
+        if not (parse_line(value) or ("", ""))[1]:
+            raise UsageError(f"{value!r} is no trailer", remedy='write it as it shall stand: "Test: tests/..."')
     return list(values)
 
 
@@ -102,7 +96,7 @@ _TRAILER = click.option(
 @common(
     """  patchset new int8-on-rocm vllm
   patchset new int8-on-rocm vllm -m "Choose an int8 kernel on ROCm" --trailer "Upstream-Status: Pending" \\
-    --trailer "Applies-To: [v0.30.0, v0.31.0)" --trailer "Tested-By: tests/test_it.py::test_it\"""",
+    --trailer "Applies-To: [v0.30.0, v0.31.0)" --trailer "Test: tests/test_it.py::test_it\"""",
     specs=False,
 )
 @click.pass_obj
@@ -190,7 +184,7 @@ def replaced(message: str, lines: list[str]) -> str:
     for line in lines:
         key = line.partition(":")[0]
         rows = message.rstrip("\n").split("\n")
-        at = next((number for number, row in enumerate(rows) if row.startswith(f"{key}: ")), None)
+        at = next((item.line - 1 for item in trailers(message) if item.key == key and item.line > 1), None)
         if at is None:
             message = with_trailers(message, [line])
         else:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from patchset.model.component import Base, Component
 from patchset.model.patch import Patch, parse
-from patchset.model.trailers import UpstreamStatus, trailers, upstream_status
+from patchset.model.trailers import UpstreamStatus, status_in, values
 from toolkit.finding import Finding
 
 _STRIP = re.compile(r"^-p(\d+|ab)$")
@@ -142,15 +142,9 @@ def load(component: Component, base: Base) -> tuple[Series | None, list[Finding]
 
 def status_of(patch: Patch) -> UpstreamStatus | None:
     """Return the patch's `Upstream-Status`, or None where it has none that is valid."""
-    for trailer in trailers(patch.header):
-        if trailer.key == "Upstream-Status":
-            try:
-                return upstream_status(trailer.value)
-            except ValueError:
-                return None
-    return None
+    return status_in(patch.header)
 
 
 def source_only(patch: Patch) -> bool:
-    """Whether the patch is marked to be left out of an overlay."""
-    return any(trailer.key == "Build-Route" and trailer.value == "source" for trailer in trailers(patch.header))
+    """Return whether the patch is marked to be left out of an overlay."""
+    return "source" in values(patch.header, "Build-Route")

@@ -23,8 +23,7 @@ STATUSES: dict[str, str | None] = {
     "Inactive-Upstream": "the last commit or release",
     "Inappropriate": "the reason",
 }
-REQUIRED = ("Upstream-Status", "Applies-To", "Tested-By")
-_TRAILER = re.compile(r"^([A-Z][A-Za-z]*(?:-[A-Za-z]+)*): ?(.*)$")
+_LINE = re.compile(r"^([A-Z][A-Za-z]*(?:-[A-Za-z]+)*): ?(.*)$")
 _STATUS = re.compile(r"^([A-Za-z-]+)(?:\s+\[(.*)\])?\s*$")
 _RANGE = re.compile(r"^\[\s*(\S+?)\s*,\s*(\S*?)\s*\)$")
 
@@ -68,8 +67,14 @@ def release_version(release: str) -> Version:
     return Version(release)
 
 
+def parse_line(line: str) -> tuple[str, str] | None:
+    """Return a trailer line's key and value; None for any other line."""
+    match = _LINE.match(line)
+    return (match[1], match[2].strip()) if match else None
+
+
 def trailers(header: str) -> Iterator[Trailer]:
-    """Yield the trailers of a patch's header, wherever they stand in the message's last paragraph."""
+    """Yield the trailers of a patch's header: the trailer lines of the message's last paragraph."""
     lines = header.split("\n")
     end = next((at for at, line in enumerate(lines) if line == "---"), len(lines))
     while end and not lines[end - 1].strip():
@@ -78,18 +83,41 @@ def trailers(header: str) -> Iterator[Trailer]:
     while start and lines[start - 1].strip():
         start -= 1
     for at in range(start, end):
-        if match := _TRAILER.match(lines[at]):
-            yield Trailer(match[1], match[2].strip(), at + 1)
+        if pair := parse_line(lines[at]):
+            yield Trailer(*pair, at + 1)
 
 
-def upstream_status(value: str) -> UpstreamStatus:
+def _is_old_test(trailer: Trailer) -> bool:
+    """Series of earlier versions have `Tested-By: tests/file.py::name`; in git that trailer names a person."""
+    return trailer.key == "Tested-By" and "::" in trailer.value
+
+
+def values(header: str, key: str) -> list[str]:
+    """Return the values of all trailers of a patch's header that have this key; those of the old form as well."""
+    return [item.value for item in trailers(header) if ("Test" if _is_old_test(item) else item.key) == key]
+
+
+def value(header: str, key: str) -> str | None:
+    """Return the value of the first trailer with this key, or None where the header has none."""
+    return next(iter(values(header, key)), None)
+
+
+def status_in(header: str) -> UpstreamStatus | None:
+    """Return the `Upstream-Status` of a patch's header, or None where it has none that is valid."""
+    try:
+        return upstream_status(value(header, "Upstream-Status") or "")
+    except ValueError:
+        return None
+
+
+def upstream_status(text: str) -> UpstreamStatus:
     """Parse the value of `Upstream-Status`.
 
     Raises:
         ValueError: the status is unknown, or lacks the reason that it wants.
     """
-    match = _STATUS.match(value)
-    name = match[1] if match else value.split("[")[0].strip()
+    match = _STATUS.match(text)
+    name = match[1] if match else text.split("[")[0].strip()
     if match is None or name not in STATUSES:
         raise ValueError(f"unknown status {name!r}; one of {', '.join(STATUSES)}")
     reason = (match[2] or "").strip()
@@ -98,74 +126,126 @@ def upstream_status(value: str) -> UpstreamStatus:
     return UpstreamStatus(name, reason)
 
 
-def release_range(value: str) -> ReleaseRange:
+def release_range(text: str) -> ReleaseRange:
     """Parse the value of `Applies-To`, a half-open range such as `[v0.26.0, v0.34.0)`.
 
     Raises:
         ValueError: it is no such range, or it is empty.
     """
-    match = _RANGE.match(value)
+    match = _RANGE.match(text)
     if match is None:
         raise ValueError("not a half-open range of releases such as [v0.26.0, v0.34.0)")
-    found = ReleaseRange(match[1], match[2] or None)
+    releases = ReleaseRange(match[1], match[2] or None)
     try:
-        first = release_version(found.first)
-        end = release_version(found.end) if found.end else None
+        first = release_version(releases.first)
+        end = release_version(releases.end) if releases.end else None
     except InvalidVersion as error:
         raise ValueError(f"{error}".replace("Invalid version", "not a release")) from None
     if end is not None and first >= end:
-        raise ValueError(f"the range is empty: {found.first} is not before {found.end}")
-    return found
+        raise ValueError(f"the range is empty: {releases.first} is not before {releases.end}")
+    return releases
+
+
+@dataclass(frozen=True)
+class LintContext:
+    """What a value is checked against: the release of the series, and the project with its tests; None if unknown."""
+
+    base: str | None
+    root: Path | None
+
+
+@dataclass(frozen=True)
+class TrailerRule:
+    """One trailer of the format; `hint` is what `patchset new` shows when it asks for the value.
+
+    `check` raises ValueError with the reason where it refuses a value. A trailer is given once, unless it is
+    `repeatable`.
+    """
+
+    key: str
+    hint: str
+    check: Callable[[str, LintContext], None]
+    required: bool = False
+    repeatable: bool = False
+
+
+def _check_status(text: str, context: LintContext) -> None:
+    upstream_status(text)
+
+
+def _check_range(text: str, context: LintContext) -> None:
+    releases = release_range(text)
+    if context.base is not None and context.base not in releases:
+        raise ValueError(f"leaves out {context.base}, the base of this series")
+
+
+def _check_test(text: str, context: LintContext) -> None:
+    path, _, name = text.partition("::")
+    if not path or not name:
+        raise ValueError("names no test; the form is tests/file.py::test_name")
+    if context.root is None:
+        return
+    test = context.root / path
+    if not test.is_file():
+        raise ValueError(f"there is no file {path}")
+    if name.split("::")[-1].split("[")[0] not in test.read_text("utf-8"):
+        raise ValueError(f"{path} holds no {name}")
+
+
+def _check_route(text: str, context: LintContext) -> None:
+    if text != "source":
+        raise ValueError("the only value is `source`")
+
+
+# A new trailer is a row here, and a row of the table in docs/formats.md.
+RULES = (
+    TrailerRule(
+        "Upstream-Status",
+        "Pending, Submitted [link], Backport [release], Denied [reason], Inappropriate [reason]",
+        _check_status,
+        required=True,
+    ),
+    TrailerRule("Applies-To", "a range of releases, such as [v0.30.0, v0.31.0)", _check_range, required=True),
+    TrailerRule(
+        "Test", "the test that fails without it, tests/file.py::test_name", _check_test, required=True, repeatable=True
+    ),
+    TrailerRule("Build-Route", "source, for a patch that overlays leave out", _check_route),
+)
+
+
+def hint(key: str) -> str:
+    """Return what the value of a trailer looks like, for the one who is asked for it."""
+    return next(rule.hint for rule in RULES if rule.key == key)
+
+
+def missing(header: str) -> list[TrailerRule]:
+    """Return the rules of the required trailers that a header, or a message, lacks."""
+    return [rule for rule in RULES if rule.required and value(header, rule.key) is None]
 
 
 def lint_trailers(file: Path, header: str, base: str | None, root: Path | None) -> list[Finding]:
     """Return every breach in a patch's trailers.
 
     `base` is the release that the series is for (it must lie in `Applies-To`), `root` the project in which
-    the tests that `Tested-By` names must exist; either may be None where it is not known.
+    the tests that `Test` names must exist; either may be None where it is not known.
     """
     findings: list[Finding] = []
-    seen: dict[str, Trailer] = {}
+    context = LintContext(base, root)
+    rules = {rule.key: rule for rule in RULES}
+    first: dict[str, int] = {}
     lines = header.split("\n")
-
-    def add(trailer: Trailer, message: str) -> None:
-        text = lines[trailer.line - 1]
-        column = len(trailer.key) + 3
-        findings.append(Finding(file, f"{trailer.key}: {message}", trailer.line, column, len(trailer.value), text))
-
     for trailer in trailers(header):
-        if trailer.key in seen and trailer.key != "Tested-By":
-            add(trailer, f"stands twice, first on line {seen[trailer.key].line}")
-            continue
-        seen[trailer.key] = trailer
+        rule = rules.get(trailer.key)
         try:
-            if trailer.key == "Upstream-Status":
-                upstream_status(trailer.value)
-            elif trailer.key == "Applies-To":
-                found = release_range(trailer.value)
-                if base is not None and base not in found:
-                    add(trailer, f"leaves out {base}, the base of this series")
-            elif trailer.key == "Tested-By":
-                _lint_test(trailer, root, add)
-            elif trailer.key == "Build-Route" and trailer.value != "source":
-                add(trailer, "the only value is `source`")
-        except (ValueError, InvalidVersion) as error:
-            add(trailer, str(error))
-    for key in REQUIRED:
-        if key not in seen:
-            findings.append(Finding(file, f"has no {key} trailer"))
-    return findings
-
-
-def _lint_test(trailer: Trailer, root: Path | None, add: Callable[[Trailer, str], None]) -> None:
-    path, _, name = trailer.value.partition("::")
-    if not path or not name:
-        add(trailer, "names no test; the form is tests/file.py::test_name")
-        return
-    if root is None:
-        return
-    test = root / path
-    if not test.is_file():
-        add(trailer, f"there is no file {path}")
-    elif name.split("::")[-1].split("[")[0] not in test.read_text("utf-8"):
-        add(trailer, f"{path} holds no {name}")
+            if _is_old_test(trailer):
+                raise ValueError(f"names a person in git; write Test: {trailer.value}")
+            if rule is None:
+                continue
+            if first.setdefault(trailer.key, trailer.line) != trailer.line and not rule.repeatable:
+                raise ValueError(f"stands twice, first on line {first[trailer.key]}")
+            rule.check(trailer.value, context)
+        except ValueError as error:
+            message, column = f"{trailer.key}: {error}", len(trailer.key) + 3
+            text = lines[trailer.line - 1]
+            findings.append(Finding(file, message, trailer.line, column, len(trailer.value), text))
+    return findings + [Finding(file, f"has no {rule.key} trailer") for rule in missing(header)]

@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 from packaging.version import InvalidVersion, Version
 
 from patchset.model.component import Base, Component
+from patchset.model.patch import split
 from patchset.model.series import status_of
-from patchset.model.trailers import ReleaseRange, UpstreamStatus, release_range, trailers, upstream_status
+from patchset.model.trailers import ReleaseRange, UpstreamStatus, release_range, status_in, value
 from patchset.project.project import Project
 from patchset.store.git import Git
 from patchset.workflow.workspace import read_series
@@ -65,7 +66,7 @@ def upstream(project: Project, chosen: Sequence[tuple[Component, Base]], *, tren
     for component, base in chosen:
         for patch in read_series(component, base).patches:
             status = status_of(patch) or UpstreamStatus("unknown", "")
-            applies = next((item.value for item in trailers(patch.header) if item.key == "Applies-To"), "")
+            applies = value(patch.header, "Applies-To") or ""
             goes, can_go = _goes(status, _range(applies), base.name)
             found.append(
                 Standing(
@@ -84,9 +85,9 @@ def upstream(project: Project, chosen: Sequence[tuple[Component, Base]], *, tren
     return Upstream(tuple(found), tuple(points))
 
 
-def _range(value: str) -> ReleaseRange | None:
+def _range(text: str) -> ReleaseRange | None:
     try:
-        return release_range(value)
+        return release_range(text)
     except ValueError:
         return None
 
@@ -136,8 +137,5 @@ def _trend(project: Project, component: Component, base: Base) -> list[Point]:
 
 
 def _status(data: bytes) -> str:
-    match = re.search(rb"^Upstream-Status: (.*)$", data, re.MULTILINE)
-    try:
-        return upstream_status(match[1].decode("utf-8", errors="replace").strip()).status if match else "unknown"
-    except ValueError:
-        return "unknown"
+    status = status_in(split(data)[0].decode("utf-8", errors="replace"))
+    return status.status if status else "unknown"

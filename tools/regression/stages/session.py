@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from patchset.model.series import Series
-from patchset.model.trailers import trailers
+from patchset.model.trailers import values
 from patchset.project.project import load
 from patchset.store.git import Git
 from patchset.workflow.workspace import read_series
@@ -132,7 +132,7 @@ def identity(
                     patch.name: {
                         "scenarios": controls.get(patch.name, []),
                         "reason": reasons.get(patch.name, ""),
-                        "tests": [item.value for item in trailers(patch.header) if item.key == "Tested-By"],
+                        "tests": values(patch.header, "Test"),
                     }
                     for patch in series.patches
                 },

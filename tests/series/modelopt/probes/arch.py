@@ -26,7 +26,7 @@ CASES: dict[str, tuple[str | None, list[tuple[int, int]]]] = {
     "two alike": (None, [(9, 0), (9, 0)]),
     "device unknown to nvcc": ("9.0", [(8, 9)]),
 }
-# In the words of nvcc 13.0; it knows sm_90 and sm_120.
+# As nvcc 13.0 writes it; that release knows sm_90 and sm_120.
 NVCC = """#!/bin/sh
 case "$*" in
   *compute_90*|*compute_120*) exit 0 ;;
@@ -60,9 +60,9 @@ def build(inherited: str | None, devices: list[tuple[int, int]], works: bool) ->
         warnings.catch_warnings(record=True) as caught,
     ):
         warnings.simplefilter("always")
-        made = cpp_extension.load_cpp_extension("a", ["a.cu"], ">=11.8")
+        extension = cpp_extension.load_cpp_extension("a", ["a.cu"], ">=11.8")
     after = os.environ.pop("TORCH_CUDA_ARCH_LIST", None)
-    return {"made": made, "seen": seen, "after": after, "warned": [str(item.message) for item in caught]}
+    return {"extension": extension, "seen": seen, "after": after, "warned": [str(item.message) for item in caught]}
 
 
 def probe(folder: Path) -> dict[str, Any]:

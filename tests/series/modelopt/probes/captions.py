@@ -24,7 +24,7 @@ FILES = {
     "empty": b"",
     "latin": b"caf\xe9\n",
 }
-# case -> the file, how many captions are asked for, and options of 0.46.0's function
+# case -> the file, the number of captions, and options of 0.46.0's function
 CASES: dict[str, tuple[str | None, int, dict[str, Any]]] = {
     "order": ("three", 2, {}),
     "all": ("three", 3, {}),

@@ -1,4 +1,4 @@
-"""Tiny models quantized through the library, calibrated with text and with a picture, and exported."""
+"""Tiny models quantized through the library, calibrated with text and with an image, and exported."""
 
 # mypy: disable-error-code="import-not-found"
 
@@ -26,7 +26,7 @@ JOBS = {
 
 
 def calibrate(model: Any, family: str) -> None:
-    """Show the model random text, and a picture if it can see."""
+    """Show the model random text, and an image if its family takes one."""
     generator = torch.Generator().manual_seed(1)
     for _ in range(2):
         model(input_ids=torch.randint(0, 256, (2, 24), generator=generator))

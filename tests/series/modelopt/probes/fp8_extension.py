@@ -59,7 +59,7 @@ def ask(extension: Any, name: str, per_channel: bool, amax: float) -> dict[str, 
         "values": x.numel(),
         "different": int((built.view(bits) != fallback.view(bits)).sum()),
         "not equal": int((built != fallback).sum()),
-        "nan": [int(found.isnan().sum()) for found in (built, fallback)],
+        "nan": [int(values.isnan().sum()) for values in (built, fallback)],
     }
 
 

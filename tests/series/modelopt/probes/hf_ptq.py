@@ -1,7 +1,8 @@
 """ModelOpt's example script, run as its users do: `hf_ptq.py ANSWER FOLDER SCRIPT JOBS`.
 
 JOBS is a JSON object: name -> the family of tiny.py and the script's options. ANSWER maps each name to its folder
-in FOLDER, or to `{"error": traceback}`. The script refuses machines without a GPU, and is told that there is one.
+in FOLDER, or to `{"error": traceback}`. The script refuses machines without a GPU, so
+`torch.cuda.is_available` answers that one is there.
 """
 
 # mypy: disable-error-code="import-not-found"

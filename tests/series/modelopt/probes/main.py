@@ -32,8 +32,8 @@ def main() -> None:
 
     torch.set_num_threads(2)
     answers = {}
-    for asked in sys.argv[3:]:
-        name, _, arguments = asked.partition(":")
+    for argument in sys.argv[3:]:
+        name, _, arguments = argument.partition(":")
         answers[name] = run(name, Path(sys.argv[2]) / name, arguments.split(",") if arguments else [])
     Path(sys.argv[1]).write_text(json.dumps(answers))
 

@@ -1,4 +1,4 @@
-"""SmoothQuant of one linear layer with channels that calibration never woke."""
+"""SmoothQuant of one linear layer with channels that are all zero (dead) in calibration."""
 
 # mypy: disable-error-code="import-not-found"
 
@@ -13,46 +13,46 @@ import modelopt.torch.quantization as mtq
 import torch
 
 WIDTH = 64
-SLEEPING = [5, 17]
+DEAD = [5, 17]
 
 
-def smooth(dtype: torch.dtype, alpha: float, sleeping: list[int], column_of_zeros: int | None = None) -> dict[str, Any]:
-    """Return the layer's scale per channel and how far its product is off, asleep and awake."""
+def smooth(dtype: torch.dtype, alpha: float, dead: list[int], column_of_zeros: int | None = None) -> dict[str, Any]:
+    """Return the layer's scales, and its relative error for zeros and for other values in the dead channels."""
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(WIDTH, 48, bias=False, dtype=dtype))
     if column_of_zeros is not None:
         model[0].weight.data[:, column_of_zeros] = 0
     x = torch.randn(32, WIDTH, dtype=dtype) * torch.linspace(0.05, 4, WIDTH, dtype=dtype)
-    x[:, sleeping] = 0
-    awake = x.clone()
-    awake[:, sleeping] = 0.5
+    x[:, dead] = 0
+    nonzero = x.clone()
+    nonzero[:, dead] = 0.5
     with torch.no_grad():
-        expected = [model(batch) for batch in (x, awake)]
+        expected = [model(batch) for batch in (x, nonzero)]
         config = copy.deepcopy(mtq.INT8_SMOOTHQUANT_CFG)
         config["algorithm"] = {"method": "smoothquant", "alpha": alpha}
         try:
             mtq.quantize(model, config, lambda quantized: quantized(x))
         except Exception:
             return {"error": traceback.format_exc()}
-        got = [model(batch) for batch in (x, awake)]
+        got = [model(batch) for batch in (x, nonzero)]
     off = [(a - b).float().norm().item() / (b.float().norm().item() or 1) for a, b in zip(got, expected, strict=True)]
     scale = model[0].input_quantizer.pre_quant_scale.float().flatten()
     live = torch.ones(WIDTH, dtype=torch.bool)
-    live[sleeping] = False
+    live[dead] = False
     return {
-        "sleeping": scale[sleeping].tolist(),
+        "dead": scale[dead].tolist(),
         "live": [scale[live].min().item(), scale[live].max().item()] if live.any() else None,
         "positive": bool((scale.isfinite() & (scale > 0)).all()),
-        "off asleep": off[0],
-        "off awake": off[1],
+        "off zero": off[0],
+        "off nonzero": off[1],
     }
 
 
 def probe(folder: Path) -> dict[str, Any]:
-    """Ask with every alpha and type that is in use, and where nothing woke at all."""
+    """Return the results for every alpha and type in use, and for a layer with no dead or only dead channels."""
     types = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    cases = {f"{name} {alpha}": smooth(dtype, alpha, SLEEPING) for name, dtype in types.items() for alpha in (1.0, 0.5)}
-    cases["zeros in the weight"] = smooth(torch.float32, 0.5, SLEEPING, column_of_zeros=SLEEPING[0])
-    cases["none sleeps"] = smooth(torch.float32, 1.0, [])
-    cases["all sleep"] = smooth(torch.float32, 1.0, list(range(WIDTH)))
+    cases = {f"{name} {alpha}": smooth(dtype, alpha, DEAD) for name, dtype in types.items() for alpha in (1.0, 0.5)}
+    cases["zeros in the weight"] = smooth(torch.float32, 0.5, DEAD, column_of_zeros=DEAD[0])
+    cases["none dead"] = smooth(torch.float32, 1.0, [])
+    cases["all dead"] = smooth(torch.float32, 1.0, list(range(WIDTH)))
     return cases

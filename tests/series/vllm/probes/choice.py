@@ -1,6 +1,6 @@
 """Which int8 kernel vLLM chooses, by compute capability; on a machine with or without a GPU.
 
-The platform's own answers are set, since a machine without a GPU has none; what is asked is upstream's code.
+The platform's own answers are set, since a machine without a GPU has none; the choice is upstream's code.
 """
 
 # mypy: disable-error-code="import-not-found,import-untyped"
@@ -40,13 +40,13 @@ class Gpu:
         return self.capability
 
 
-def choose(gpu: Gpu, capability: tuple[int, int] | None, asked: bool, static: bool = False) -> str:
-    """Return the kernel for a capability that is `asked` for, or that of the device that is there.
+def choose(gpu: Gpu, capability: tuple[int, int] | None, named: bool, static: bool = False) -> str:
+    """Return the kernel for a capability that is `named`, or that of the device that is there.
 
     A layer with a dynamic input scale is what upstream's own kernels alone can have.
     """
     gpu.capability = DeviceCapability(*capability) if capability else None
-    number = capability[0] * 10 + capability[1] if asked and capability else None
+    number = capability[0] * 10 + capability[1] if named and capability else None
     with ExitStack() as stack:
         try:
             kernel = release.choose(stack, gpu, number, static)
@@ -63,7 +63,7 @@ def family(kernel: Any) -> str:
 def probe(_: None) -> dict[str, Any]:
     gpu = Gpu()
     answer: dict[str, Any] = {
-        "asked": {f"{a}.{b}": choose(gpu, (a, b), True) for a, b in GPUS},
+        "named": {f"{a}.{b}": choose(gpu, (a, b), True) for a, b in GPUS},
         "present": {f"{a}.{b}": choose(gpu, (a, b), False) for a, b in GPUS},
         "unknown": choose(gpu, None, False),
         "reason": release.reason(gpu, 120),

@@ -2,15 +2,15 @@
 
 `probe(JOBS)`: JOBS is a list of objects with
 
-    name      under which the answer stands
-    folder    the checkpoint
-    said_by   the file that says how it is quantized, `config.json` or `hf_quant_config.json`, or `both`
-    renamed   what stands there in place of a name of a quantization
-    changes   endings of tensors' names, and what is loaded in their place: a factor, or null where it is left out
+    name         under which the answer stands
+    folder       the checkpoint
+    declared_in  the file that declares how it is quantized, `config.json` or `hf_quant_config.json`, or `both`
+    renamed      what stands there in place of a name of a quantization
+    changes      endings of tensors' names, and what is loaded in their place: a factor, or null where it is left out
 
 The answer of each is `{"error": "..."}`, or `dtypes` that the configuration takes, and the `layers`: of each the
-`kernel` and how far its output is `off` from what the checkpoint's tensors say, relative to the largest. A tree does
-not have oneDNN's operators: torch's stand in for them.
+`kernel` and how far its output is `off` from the product of the checkpoint's tensors, relative to the largest. A tree
+does not have oneDNN's operators: torch's stand in for them.
 """
 
 # mypy: disable-error-code="import-not-found,import-untyped"
@@ -34,7 +34,7 @@ from vllm.distributed import init_distributed_environment, initialize_model_para
 from vllm.model_executor.layers import linear
 
 FILES = {"both": ("config.json", "hf_quant_config.json")}
-# vLLM's layers, and the checkpoint's that each is made of, with the name of the shard.
+# vLLM's layers, and the checkpoint's that each consists of, with the name of the shard.
 LAYERS = {
     "self_attn.qkv_proj": {"self_attn.q_proj": "q", "self_attn.k_proj": "k", "self_attn.v_proj": "v"},
     "self_attn.o_proj": {"self_attn.o_proj": None},
@@ -54,16 +54,16 @@ def configuration(job: dict[str, Any]) -> Any:
         files[name] = json.loads(text)
     files["config.json"] = files["config.json"]["quantization_config"]
     # Where both are there, config.json tells the method, and the other one the layers of mixed precision.
-    first, second = FILES.get(job["said_by"], (job["said_by"],) * 2)
+    first, second = FILES.get(job["declared_in"], (job["declared_in"],) * 2)
     config = SimpleNamespace(quantization_config=files[first])
-    told = release.normalized(config) or files[first]
+    declared = release.normalized(config) or files[first]
     configs = release.CONFIGS
     method = next(
-        (name for name in configs if configs[name].override_quantization_method(told, None) == name), "modelopt"
+        (name for name in configs if configs[name].override_quantization_method(declared, None) == name), "modelopt"
     )
-    made = configs[method].from_config(files[second])
-    made.packed_modules_mapping = FUSED
-    return made
+    quantization = configs[method].from_config(files[second])
+    quantization.packed_modules_mapping = FUSED
+    return quantization
 
 
 def build(name: str, parts: list[Any], bias: bool, config: Any, prefix: str) -> Any:

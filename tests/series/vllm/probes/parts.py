@@ -25,7 +25,7 @@ def method_on_amx(static: bool) -> str:
     kernel.layer_param_names = ("weight", "weight_scale", "input_scale", "input_zero_point", "azp_adj")
     layer = SimpleNamespace(weight=torch.zeros(64, 64, dtype=torch.int8))
     with (
-        # v0.26.0 wants to be asked for AMX.
+        # v0.26.0 uses AMX only where this is set.
         mock.patch.dict(os.environ, VLLM_CPU_SGL_KERNEL="1"),
         mock.patch.object(cpu, "check_cpu_sgl_kernel", return_value=True),
         mock.patch.object(kernel, "process_weights_for_sgl"),

@@ -1,6 +1,6 @@
-"""Where the release of vLLM that is asked has what the probes ask for, under the same names in two modules.
+"""The objects of this release of vLLM that the probes use, under the same names in two modules.
 
-v0.10.1's has no `smoother`: the series there has no kernel that applies the scale itself, and nobody asks.
+v0.10.1's has no `smoother`: the series there has no kernel that applies the scale itself, and no probe uses it.
 """
 
 # mypy: disable-error-code="import-not-found"

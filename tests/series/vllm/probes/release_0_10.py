@@ -58,7 +58,7 @@ def normalized(config: Any) -> Any:
 
 
 def experts() -> Any:
-    """Return a layer of experts, which nothing was made of yet."""
+    """Return a layer of experts, not built up yet."""
     return object.__new__(FusedMoE)
 
 

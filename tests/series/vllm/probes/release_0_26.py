@@ -70,7 +70,7 @@ def normalized(config: Any) -> Any:
 
 
 def experts() -> Any:
-    """Return a layer of experts, which nothing was made of yet."""
+    """Return a layer of experts, not built up yet."""
     return object.__new__(modelopt.RoutedExperts)
 
 
@@ -80,8 +80,8 @@ def smoother(apply: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any], Any]
         return lambda layer, x: modelopt._SMOOTH_QUANT.apply(layer, x, None, apply)
     method = modelopt_int8.ModelOptInt8SqLinearMethod(None)
     method.kernel = SimpleNamespace(apply_weights=apply)
-    made: Callable[[Any, Any], Any] = method.apply
-    return made
+    multiply: Callable[[Any, Any], Any] = method.apply
+    return multiply
 
 
 def dequantizing(shape: tuple[int, int]) -> Any:

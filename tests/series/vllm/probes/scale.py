@@ -1,4 +1,4 @@
-"""Who applies pre_quant_scale. No GPU is there: the fused operator is replaced by one that says what it was given."""
+"""Who applies pre_quant_scale. No GPU is there: the fused operator is replaced by one that records its arguments."""
 
 # mypy: disable-error-code="import-not-found,import-untyped"
 
@@ -32,7 +32,7 @@ class Layer(torch.nn.Module):
 
 
 class Operator:
-    """Stands for the fused operator: says what it was given, whether eager or in a graph that torch.compile traced."""
+    """Stand for the fused operator: record the arguments, whether eager or in a graph that torch.compile traced."""
 
     def __init__(self) -> None:
         self.given: list[list[Any]] = []
@@ -51,8 +51,8 @@ class Operator:
         out_dtype: Any,
         choice: str,
     ) -> Any:
-        said = [x.tolist(), str(x.dtype), None if pre is None else pre.tolist(), list(weight.shape), str(out_dtype)]
-        self.given.append([*said, choice, counts is self.counts])
+        values = [x.tolist(), str(x.dtype), None if pre is None else pre.tolist(), list(weight.shape), str(out_dtype)]
+        self.given.append([*values, choice, counts is self.counts])
         return x.new_zeros(*x.shape[:-1], weight.shape[1], dtype=out_dtype)
 
     def backend(self, graph: Any, inputs: Any) -> Any:
