@@ -71,7 +71,7 @@ def quantize(arguments: argparse.Namespace, folder: Path, name: str) -> dict[str
     """Quantize to one format; return its figures."""
     out = folder / name
     shutil.rmtree(out, ignore_errors=True)
-    command = [sys.executable, "-m", "regression", "quantize", str(folder / "model"), str(out), "--format", name]
+    command = [sys.executable, "-m", "checkpoint", "quantize", str(folder / "model"), str(out), "--format", name]
     command += ["--captions", str(folder / "captions.txt"), "--calib-size", str(arguments.size), "--json"]
     command += ["--batch-size", str(arguments.batch), "--device", arguments.device]
     began = time.perf_counter()
