@@ -13,7 +13,6 @@ import numpy as np
 N, K = 32, 64
 LINEARS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj",
            "mlp.up_proj", "mlp.down_proj")  # fmt: skip
-DTYPES = {"F32": np.float32, "F16": np.float16, "I8": np.int8, "U8": np.uint8, "F64": np.float64}
 
 Array = np.ndarray[Any, Any]
 
@@ -63,6 +62,11 @@ def linear(algo: str, rng: np.random.Generator) -> dict[str, Tensor]:
             "pre_quant_scale": smooth,
         },
         "MXFP8": {"weight": e4m3, "weight_scale": Tensor("U8", np.full((N, K // 32), 120, np.uint8))},
+        # The row that test_formats.py adds; 0x3C is 1 in e5m2.
+        "INT16_PER_BLOCK": {
+            "weight": Tensor("I16", int8.data.astype(np.int16)), "clip": scale,
+            "block_scale": Tensor("F8_E5M2", np.full((N, K // 32), 0x3C, np.uint8)),
+        },
     }[algo]  # fmt: skip
 
 

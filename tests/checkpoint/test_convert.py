@@ -213,6 +213,54 @@ def test_other_checkpoints_are_refused(
     assert message in " ".join(capsys.readouterr().err.split())
 
 
+INDEX = "model.safetensors.index.json"
+
+
+def shard(folder: Path) -> dict[str, str]:
+    """Split the checkpoint's file in two, with an index; return the index's weight_map."""
+    tensors = checkpoint()
+    names = {name: f"model-0000{1 + ('mlp' in name)}-of-00002.safetensors" for name in tensors}
+    for file in {*names.values()}:
+        write_file(folder / file, {name: tensor for name, tensor in tensors.items() if names[name] == file})
+    (folder / "model.safetensors").unlink()
+    (folder / INDEX).write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": names}))
+    return names
+
+
+def test_a_sharded_checkpoint_keeps_its_files_and_index(folder: Path, tmp_path: Path) -> None:
+    names = shard(folder)
+    assert main(["convert", str(folder), str(tmp_path / "out")]) == 0
+    index = json.loads((tmp_path / "out" / INDEX).read_text())
+    assert index["metadata"] == {"total_size": 1}
+    assert index["weight_map"] == {name: file for name, file in names.items() if "pre_quant" not in name}
+    for file in {*names.values()}:
+        written = {header.name for header in read_header(tmp_path / "out" / file)}
+        assert written == {name for name in index["weight_map"] if names[name] == file}
+
+
+def test_an_index_against_its_files_is_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = shard(folder)
+    (folder / names["lm_head.weight"]).unlink()
+    assert main(["convert", str(folder), str(tmp_path / "out")]) == 5
+    assert names["lm_head.weight"] in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_weights_is_a_wrong_folder(folder: Path, tmp_path: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    assert main(["convert", str(folder), str(tmp_path / "out")]) == 2
+
+
+def test_a_cache_that_is_not_fp8_is_refused(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "hf_quant_config.json").unlink()
+    quantization = {**CONFIG["quantization_config"], "kv_cache_scheme": {"type": "int", "num_bits": 8}}
+    (folder / "config.json").write_text(json.dumps({**CONFIG, "quantization_config": quantization}))
+    assert main(["convert", str(folder), str(tmp_path / "out")]) == 2
+    assert "the KV cache is quantized as int8" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("size", [0, 5, 100, 2000])
 def test_a_damaged_file_is_named(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], size: int) -> None:
     file = folder / "model.safetensors"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from checkpoint.breach import Breach
@@ -15,7 +17,7 @@ from checkpoint.reading.header import FileFormatError, read_header
 from regression.cli.main import main as regression
 from toolkit.progress import Quiet
 
-from .samples import Sample, checkpoint, f32, safetensors
+from .samples import Sample, Tensor, checkpoint, f32, safetensors
 
 INDEX = "model.safetensors.index.json"
 FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
@@ -117,6 +119,26 @@ def test_pieces_give_the_same_breaches(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(values, "PIECE", 100)
     assert breaches(tmp_path) == whole
     assert len(whole) == 1
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bits", "numbers"),
+    [
+        ("F8_E4M3", [0x38, 0x01, 0x7E, 0xFE, 0x7F, 0x80], [1, 2**-9, 448, -448, math.nan, 0]),
+        ("F8_E5M2", [0x3C, 0x01, 0x7B, 0xFC, 0x7F, 0x80], [1, 2**-16, 57344, -math.inf, math.nan, 0]),
+        ("F8_E8M0", [127, 0, 254, 255], [1, 2**-127, 2.0**127, math.nan]),
+        ("BF16", [0x3F80, 0x0001, 0xFF80, 0x7FC0], [1, 2**-133, -math.inf, math.nan]),
+        ("F16", [0x3C00, 0x0001, 0x7C00], [1, 2**-24, math.inf]),
+        ("F64", [0x3FF << 52, 0x7FF << 52, 1], [1, math.inf, 5e-324]),
+        ("I8", [0x80, 0x7F, 0xFF], [-128, 127, -1]),
+    ],
+)
+def test_values_of_every_type(tmp_path: Path, dtype: str, bits: list[int], numbers: list[float]) -> None:
+    piece = np.array(bits, f"<u{values.SIZES[dtype]}")
+    np.testing.assert_array_equal(values.decode(piece, dtype).astype(np.float64), numbers)
+    (tmp_path / "one.safetensors").write_bytes(safetensors({"a": Tensor(dtype, piece)}))
+    (header,) = read_header(tmp_path / "one.safetensors")
+    assert values.count_not_finite(header) == sum(not math.isfinite(number) for number in numbers)
 
 
 def damaged() -> Sample:
