@@ -103,7 +103,7 @@ def test_a_worker_that_dies_is_a_failure(tmp_path: Path, worker: Path) -> None:
 def test_an_output_in_the_way_and_absent_inputs(tmp_path: Path, worker: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/mine").touch()
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="exists already"):
         run.quantize(PYTHON, job(tmp_path), Recorder())
     assert (tmp_path / "out/mine").exists()
     other = str(tmp_path / "other")

@@ -87,7 +87,7 @@ def test_modelopt_and_script_have_to_be_patched(tmp_path: Path, tools: list[str]
         (["--model"], "--model needs a value"),
         (["--calib-size", "many"], "many is not a number"),
         (["--captions", "nowhere.txt"], "nowhere.txt is not a file"),
-        (["--output", "."], ". is there already"),
+        (["--output", "."], ". exists already"),
     ],
 )
 def test_bad_options(tools: list[str], options: list[str], message: str) -> None:

@@ -77,7 +77,7 @@ def quantize(python: Path, job: QuantizeJob, reporter: Reporter) -> QuantizeResu
     """
     out = Path(job.out).absolute()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out} is there already", remedy="name a folder that is not, or remove it")
+        raise UsageError(f"{out} exists already", remedy="name a new folder, or remove it")
     if not Path(job.captions).is_file():
         raise UsageError(
             f"{job.captions} is not a file", remedy="name a text file with one caption a line with --captions"
