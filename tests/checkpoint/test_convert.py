@@ -11,12 +11,12 @@ import numpy
 import pytest
 
 from checkpoint.cli.main import main
-from checkpoint.convert.fold import Shape, fold
+from checkpoint.convert.fold import AttentionShape, fold
 from checkpoint.convert.tensors import Tensor, Values, encode, map_tensors, write_file
 from checkpoint.reading.header import read_header
 
 HIDDEN, HEADS, KV, SIZE, INNER = 8, 4, 2, 2, 6
-SHAPE = Shape(head_size=SIZE, kv_heads=KV)
+SHAPE = AttentionShape(head_size=SIZE, kv_heads=KV)
 LAYER = "model.layers.0"
 INPUTS = {"q_proj": HIDDEN, "k_proj": HIDDEN, "v_proj": HIDDEN, "o_proj": HEADS * SIZE}
 INPUTS |= {"gate_proj": HIDDEN, "up_proj": HIDDEN, "down_proj": INNER}

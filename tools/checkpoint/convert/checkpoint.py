@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from checkpoint.convert.fold import Shape, fold
+from checkpoint.convert.fold import AttentionShape, fold
 from checkpoint.convert.tensors import Tensor, map_tensors, write_file
 from checkpoint.formats import by_name
 from checkpoint.reading.header import INDEX, read_json
@@ -52,7 +52,7 @@ def convert(source: Path, target: Path, reporter: Reporter) -> ConvertResult:
     tensors = map_tensors(checkpoint.tensors.values())
     text = checkpoint.text_config
     heads = text["num_attention_heads"]
-    shape = Shape(
+    shape = AttentionShape(
         head_size=text.get("head_dim") or text["hidden_size"] // heads,
         kv_heads=text.get("num_key_value_heads") or heads,
     )

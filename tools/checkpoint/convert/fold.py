@@ -22,8 +22,8 @@ Tensors = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Shape:
-    """The architecture's numbers that folding needs."""
+class AttentionShape:
+    """The architecture of the attention: elements of a head, and the number of key and value heads."""
 
     head_size: int
     kv_heads: int
@@ -41,7 +41,9 @@ class CannotFoldError(Exception):
     """One layer cannot be folded; the text says why."""
 
 
-def fold(tensors: Mapping[str, Tensor], shape: Shape, kv_quantized: bool) -> tuple[Tensors, tuple[Refusal, ...], bool]:
+def fold(
+    tensors: Mapping[str, Tensor], shape: AttentionShape, kv_quantized: bool
+) -> tuple[Tensors, tuple[Refusal, ...], bool]:
     """Fold every pre_quant_scale away.
 
     Returns the tensors that change, the layers that were refused, and whether all folds are exact to the bit.
@@ -85,7 +87,7 @@ def _into_norm(norm: str, readers: Sequence[str]) -> Callable[..., bool]:
 
 
 def _into_value(
-    tensors: Mapping[str, Tensor], changed: Tensors, block: str, kind: str, shape: Shape, kv_quantized: bool
+    tensors: Mapping[str, Tensor], changed: Tensors, block: str, kind: str, shape: AttentionShape, kv_quantized: bool
 ) -> bool:
     scale = _scale(tensors, f"{block}.{kind}")
     if (scale == 1).all():
