@@ -1,15 +1,15 @@
-"""Quantize a random Qwen2.5-VL of 3B's size with `checkpoint quantize`: time by step, peak memory, and is it right.
+"""Measure `checkpoint quantize` on a random Qwen2.5-VL of 3B's size: time by step, peak memory, and the check.
 
     python benchmarks/quantizing.py                       INT8 + FP8 KV, FP8 + FP8 KV; 4096 captions of COCO's length
     python benchmarks/quantizing.py --words 150           captions that fill the 512 tokens
     python benchmarks/quantizing.py --tiny --device cpu   a dry run without a GPU
     python benchmarks/quantizing.py --out results.json
 
-Wants the patched ModelOpt, torch, accelerate and transformers in the environment, 20 GB in --folder, and a GPU with
+Needs the patched ModelOpt, torch, accelerate and transformers in the environment, 20 GB in --folder, and a GPU with
 24 GB. The model has the shape of Qwen2.5-VL-3B-Instruct, with the output head tied to the embeddings as there, and a
 tokenizer that has a token for each byte: a caption has about four times as many tokens as with Qwen's own. Each
-format is quantized in a process of its own, which tries the quantized model before it exports it (`try`: 16 tokens,
-all logits finite) and whose checkpoint is checked afterwards (`check`).
+format is quantized in a process of its own, which generates 16 tokens before the export (`try`: all logits must be
+finite) and checks the checkpoint afterwards (`check`).
 """
 
 # mypy: disable-error-code="import-not-found"
@@ -44,15 +44,15 @@ def build(folder: Path, small: bool, device: str) -> None:
     import torch
     import transformers as hf
 
-    made = serving_model.config(small)
-    made.tie_word_embeddings = made.text_config.tie_word_embeddings = True
+    config = serving_model.config(small)
+    config.tie_word_embeddings = config.text_config.tie_word_embeddings = True
     torch.manual_seed(0)
     with torch.device(device):
-        model = hf.AutoModelForImageTextToText.from_config(made, dtype=torch.bfloat16).eval()
+        model = hf.AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "layernorm" in name and "visual" not in name:
-                # Some channels louder than others is what smoothing is for.
+                # Channels of different ranges, which smoothing evens out.
                 parameter.copy_((torch.randn_like(parameter) * 0.7).exp())
     model.config.architectures = [type(model).__name__]
     model.save_pretrained(folder)
@@ -68,27 +68,27 @@ def write_captions(file: Path, count: int, words: int) -> None:
 
 
 def quantize(arguments: argparse.Namespace, folder: Path, name: str) -> dict[str, Any]:
-    """Quantize to one format; return its figures."""
+    """Quantize to one format and return its figures."""
     out = folder / name
     shutil.rmtree(out, ignore_errors=True)
-    command = [sys.executable, "-m", "regression", "quantize", str(folder / "model"), str(out), "--format", name]
+    command = [sys.executable, "-m", "checkpoint", "quantize", str(folder / "model"), str(out), "--format", name]
     command += ["--captions", str(folder / "captions.txt"), "--calib-size", str(arguments.size), "--json"]
     command += ["--batch-size", str(arguments.batch), "--device", arguments.device]
     began = time.perf_counter()
-    # What the worker says as it goes shows on standard error.
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(done.stdout)
-    said: dict[str, Any] = json.loads(done.stdout)
-    seconds = said["seconds"]
+    # The progress goes to standard error.
+    process = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if process.returncode:
+        raise SystemExit(process.stdout)
+    result: dict[str, Any] = json.loads(process.stdout)
+    seconds = result["seconds"]
     total = time.perf_counter() - began
     size = sum(file.stat().st_size for file in out.glob("*.safetensors"))
     return {
-        "modelopt": said["modelopt"],
+        "modelopt": result["modelopt"],
         "seconds": {**seconds, "check": total - sum(seconds.values()), "total": total},
-        **{key: said[key] for key in ("peak_gpu_bytes", "peak_host_bytes")},
+        **{key: result[key] for key in ("peak_gpu_bytes", "peak_host_bytes")},
         "weights_bytes": size,
-        "check": {key: said["check"][key] for key in ("good", "algo", "cache", "quantized")},
+        "check": {key: result["check"][key] for key in ("good", "algo", "cache", "quantized")},
     }
 
 
@@ -97,26 +97,26 @@ def show(results: dict[str, Any]) -> None:
     steps = ("load", "calibrate", "try", "export", "check", "total")
     print("| format |", " | ".join(f"{step}, s" for step in steps), "| GPU, GiB | host, GiB | weights, GiB | good |")
     print("|---" * (len(steps) + 5) + "|")
-    for name, found in results["formats"].items():
-        cells = [f"{found['seconds'][step]:.1f}" for step in steps]
-        cells += [f"{found[key] / GIB:.1f}" for key in ("peak_gpu_bytes", "peak_host_bytes", "weights_bytes")]
-        print("|", " | ".join([name, *cells, "yes" if found["check"]["good"] else "no"]), "|")
+    for name, figures in results["formats"].items():
+        cells = [f"{figures['seconds'][step]:.1f}" for step in steps]
+        cells += [f"{figures[key] / GIB:.1f}" for key in ("peak_gpu_bytes", "peak_host_bytes", "weights_bytes")]
+        print("|", " | ".join([name, *cells, "yes" if figures["check"]["good"] else "no"]), "|")
 
 
 def main() -> None:
-    """Build, quantize, report."""
+    """Build the model, quantize it to each format, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--formats", default="int8_sq,fp8", help="as for `checkpoint quantize`  [%(default)s]")
     parser.add_argument("--size", type=int, default=4096, help="captions  [%(default)s]")
-    parser.add_argument("--words", type=int, default=10, help="about how many a caption has  [%(default)s]")
-    parser.add_argument("--batch", type=int, default=16, help="captions at a time  [%(default)s]")
+    parser.add_argument("--words", type=int, default=10, help="words of a caption, about  [%(default)s]")
+    parser.add_argument("--batch", type=int, default=16, help="captions in a batch  [%(default)s]")
     parser.add_argument("--device", default="cuda", help="cuda or cpu  [%(default)s]")
     parser.add_argument("--tiny", action="store_true", help="a tiny model")
-    parser.add_argument("--folder", type=Path, help="where models go; one that is there is taken  [a temporary one]")
+    parser.add_argument("--folder", type=Path, help="folder of the models; an existing one is used again  [temporary]")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     parser.add_argument("--build", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.build:  # a process of its own, so that it leaves the GPU empty
+    if arguments.build:  # a process of its own, so that the GPU is empty afterwards
         build(arguments.folder / "model", arguments.tiny, arguments.device)
         return
     with tempfile.TemporaryDirectory() as temporary:
@@ -128,13 +128,13 @@ def main() -> None:
         results |= {key: getattr(arguments, key) for key in ("size", "words", "batch", "tiny")}
         for name in arguments.formats.split(","):
             results["formats"][name] = quantize(arguments, folder, name)
-            if arguments.out:  # after each: what comes later may not end
+            if arguments.out:  # after each format, in case that a later one fails
                 arguments.out.write_text(json.dumps(results, indent=1) + "\n")
             show(results)
 
 
 def hardware(device: str) -> dict[str, Any]:
-    """Return what it was measured on."""
+    """Return the device and the versions of the libraries."""
     import torch
     import transformers
 

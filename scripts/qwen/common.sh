@@ -1,4 +1,4 @@
-# What the scripts beside this one share. Each sets FORMAT, TITLE and SUFFIX, and calls `quantize "$@"`.
+# Shared by the scripts of this folder. Each sets FORMAT, TITLE and SUFFIX, and calls `quantize "$@"`.
 # shellcheck shell=bash
 
 usage() {
@@ -6,31 +6,31 @@ usage() {
 Usage: $(basename "$0") [OPTION]... [-- HF_PTQ_OPTION...]
 
 $TITLE,
-with ModelOpt's hf_ptq.py as this project patches it, calibrated with captions of
-COCO 2017; checks what was exported. The checkpoint appears when it is complete.
+by ModelOpt's hf_ptq.py with this project's patches, calibrated with captions of
+COCO 2017. The checkpoint appears when it is complete, and is then checked.
 
   --model MODEL        folder, or name on the Hugging Face hub  [Qwen/Qwen2.5-VL-3B-Instruct]
-  --output DIR         where the checkpoint goes; must not be there  [./Qwen2.5-VL-3B-Instruct-$SUFFIX]
+  --output DIR         new folder for the checkpoint  [./Qwen2.5-VL-3B-Instruct-$SUFFIX]
   --captions FILE      one caption a line  [\$COCO2017_CAPTIONS_LOCAL_PATH, or
                        datasets/vlm-quantize-calib/coco2017_captions.txt]
   --calib-size N       captions to calibrate with  [4096]
   --calib-seq N        longest caption, in tokens  [512]
-  --batch-size N       captions at a time; 0: what fits  [0]
+  --batch-size N       captions in a batch; 0: as many as fit  [0]
   --kv-cache FORMAT    fp8 or none  [fp8]
   --python PYTHON      the Python that has the patched ModelOpt  [python3]
   --hf-ptq FILE        hf_ptq.py of the patched tree  [from extern/Model-Optimizer]
   --checkpoint COMMAND the command that checks the checkpoint  [checkpoint]
-  --unpatched          go on with a ModelOpt that is not of this project's series
-  --help               this text
+  --unpatched          accept a ModelOpt that is not of this project's series
+  --help               show this text
 
-What stands after -- goes to hf_ptq.py, such as --attn_implementation eager.
+Options after -- go to hf_ptq.py, such as --attn_implementation eager.
 
 Before:  patchset apply modelopt && patchset build modelopt
          python3 -m pip install dist/nvidia_modelopt-*.whl accelerate transformers
 
 Example: $(basename "$0") --model ./Qwen2.5-VL-3B-Instruct --output ./out --captions captions.txt
 
-A machine that has only the wheel: checkpoint quantize --help
+With the wheel alone, without the patched tree: checkpoint quantize --help
 EOF
 }
 
@@ -44,7 +44,7 @@ need_value() {
     [ "$#" -ge 2 ] || fail "$1 needs a value" "see --help" 2
 }
 
-# The example script of the patched tree; its folder has another name in older releases.
+# Print the path of the patched tree's example script; older releases have it in another folder.
 find_script() {
     local folder
     for folder in hf_ptq llm_ptq; do
@@ -57,7 +57,7 @@ find_script() {
         "patchset apply modelopt --source submodule, name one with --hf-ptq, or use checkpoint quantize" 7
 }
 
-# The installed ModelOpt is the one that the series made, by its version.
+# Refuse a ModelOpt that is not of the series, by its version.
 check_modelopt() {
     local version
     version=$("$PYTHON" -c 'import importlib.metadata as m; print(m.version("nvidia-modelopt"))' 2>/dev/null) ||
@@ -73,7 +73,7 @@ check_modelopt() {
     echo "nvidia-modelopt $version"
 }
 
-# Nor may the script be as upstream has it: it would export for TensorRT-LLM.
+# Refuse upstream's own script: it would export for TensorRT-LLM.
 check_script() {
     grep -q unified_hf_export "$SCRIPT" || fail "$SCRIPT is not patched" "patchset apply modelopt --source submodule" 9
 }
@@ -96,7 +96,7 @@ quantize() {
             --python) need_value "$@"; PYTHON=$2; shift ;;
             --hf-ptq) need_value "$@"; SCRIPT=$2; shift ;;
             --checkpoint) need_value "$@"; CHECK=("$2" check); shift ;;
-            # The name that the option had when the check was a command of `regression`.
+            # The option's name when the check was a command of `regression`.
             --regression) need_value "$@"; CHECK=("$2" check-checkpoint); shift ;;
             --unpatched) UNPATCHED=yes ;;
             -h | --help) usage; exit 0 ;;
@@ -111,9 +111,9 @@ quantize() {
     done
     [ -r "$captions" ] && [ -f "$captions" ] || fail "$captions is not a file that can be read" \
         "name a text file with one caption a line with --captions, or set COCO2017_CAPTIONS_LOCAL_PATH" 2
-    [ ! -e "$output" ] || fail "$output is there already" "name another folder with --output, or remove it" 2
-    command -v "${CHECK[0]}" >/dev/null || fail "there is no command ${CHECK[0]}" \
-        "install this project (python3 -m pip install -e $ROOT), or name its command with --checkpoint" 9
+    [ ! -e "$output" ] || fail "$output exists already" "name another folder with --output, or remove it" 2
+    command -v "${CHECK[0]}" >/dev/null || fail "the command ${CHECK[0]} is not installed" \
+        "install this project (python3 -m pip install -e '$ROOT[checkpoint]'), or name its command with --checkpoint" 9
     check_modelopt
     [ -n "$SCRIPT" ] || SCRIPT=$(find_script)
     check_script
@@ -126,7 +126,7 @@ quantize() {
     COCO2017_CAPTIONS_LOCAL_PATH=$captions "$PYTHON" "$SCRIPT" \
         --pyt_ckpt_path "$model" --export_path "$PARTIAL" --qformat "$FORMAT" --kv_cache_qformat "$cache" \
         --dataset coco2017_captions_local --calib_size "$size" --calib_seq "$length" --batch_size "$batch" "$@" ||
-        fail "hf_ptq.py failed" "what it said stands above; nothing was written" 11
+        fail "hf_ptq.py failed" "its output is above; nothing was written" 11
     mv "$PARTIAL" "$output"
     "${CHECK[@]}" "$output"
 }

@@ -1,4 +1,4 @@
-"""Good checkpoints pass, and every way to spoil one is found, named and told apart."""
+"""Good checkpoints pass; every damage is a breach of its own rule, with its place."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from checkpoint.breach import Breach, CheckResult
 from checkpoint.checks.check import check
-from checkpoint.checks.finding import Breach, Verdict
 from toolkit.errors import UsageError
 from toolkit.progress import Quiet
 
-from .made import GROUPS, K, Made, N, Tensor, bf16, checkpoint, f32
+from .samples import GROUPS, K, N, Sample, Tensor, bf16, checkpoint, f32
 
 Q = "model.layers.0.self_attn.q_proj"
 UP = "model.layers.1.mlp.up_proj"
 VISION = "visual.blocks.0.attn"
 
 
-def verdict(made: Made, folder: Path) -> Verdict:
-    return check(made.write(folder), Quiet())
+def result_of(sample: Sample, folder: Path) -> CheckResult:
+    return check(sample.write(folder), Quiet())
 
 
 @pytest.mark.parametrize(
@@ -30,70 +30,70 @@ def verdict(made: Made, folder: Path) -> Verdict:
 )
 @pytest.mark.parametrize("vision", [True, False])
 def test_good_checkpoints(tmp_path: Path, algo: str, vision: bool) -> None:
-    found = verdict(checkpoint(algo, vision=vision), tmp_path)
-    assert found.breaches == ()
-    assert found.good
-    assert (found.algo, found.cache, found.quantized) == (algo, "FP8", 14)
-    assert found.left_alone == (4 if vision else 2)
-    assert bool(found.notes) == (algo == "MXFP8")
+    result = result_of(checkpoint(algo, vision=vision), tmp_path)
+    assert result.breaches == ()
+    assert result.good
+    assert (result.algo, result.cache, result.quantized) == (algo, "FP8", 14)
+    assert result.left_alone == (4 if vision else 2)
+    assert bool(result.notes) == (algo == "MXFP8")
 
 
 def test_a_sharded_checkpoint(tmp_path: Path) -> None:
-    made = checkpoint()
-    for name in made.tensors:
-        made.files[name] = f"model-0000{1 + (name > 'model.layers.1')}-of-00002.safetensors"
-    assert verdict(made, tmp_path).good
+    sample = checkpoint()
+    for name in sample.tensors:
+        sample.files[name] = f"model-0000{1 + (name > 'model.layers.1')}-of-00002.safetensors"
+    assert result_of(sample, tmp_path).good
 
 
 def test_a_mixed_checkpoint(tmp_path: Path) -> None:
-    made, other = checkpoint("FP8"), checkpoint("W8A16")
+    sample, other = checkpoint("FP8"), checkpoint("W8A16")
     prefix = "model.layers.1.mlp."
-    for name in [name for name in made.tensors if name.startswith(prefix)]:
-        del made.tensors[name]
-    made.tensors |= {name: tensor for name, tensor in other.tensors.items() if name.startswith(prefix)}
-    names = sorted({name.rpartition(".")[0] for name in made.tensors if name.endswith("weight_scale")})
+    for name in [name for name in sample.tensors if name.startswith(prefix)]:
+        del sample.tensors[name]
+    sample.tensors |= {name: tensor for name, tensor in other.tensors.items() if name.startswith(prefix)}
+    names = sorted({name.rpartition(".")[0] for name in sample.tensors if name.endswith("weight_scale")})
     layers = {name: {"quant_algo": "W8A16" if name.startswith(prefix) else "FP8"} for name in names}
-    for said in (made.quant, made.config["quantization_config"]):
-        said["quant_algo"] = "MIXED_PRECISION"
-        said["quantized_layers"] = layers
-    made.config["quantization_config"]["config_groups"] = {}
-    assert verdict(made, tmp_path).breaches == ()
-    del made.tensors[f"{prefix}up_proj.weight_scale"]
-    assert [breach.rule for breach in verdict(made, tmp_path).breaches] == ["missing"]
+    for config in (sample.quant, sample.config["quantization_config"]):
+        config["quant_algo"] = "MIXED_PRECISION"
+        config["quantized_layers"] = layers
+    sample.config["quantization_config"]["config_groups"] = {}
+    assert result_of(sample, tmp_path).breaches == ()
+    del sample.tensors[f"{prefix}up_proj.weight_scale"]
+    assert [breach.rule for breach in result_of(sample, tmp_path).breaches] == ["missing"]
 
 
-def drop(name: str) -> Callable[[Made], None]:
-    return lambda made: made.tensors.__delitem__(name)
+def drop(name: str) -> Callable[[Sample], None]:
+    return lambda sample: sample.tensors.__delitem__(name)
 
 
-def put(name: str, tensor: Tensor) -> Callable[[Made], None]:
-    return lambda made: made.tensors.__setitem__(name, tensor)
+def put(name: str, tensor: Tensor) -> Callable[[Sample], None]:
+    return lambda sample: sample.tensors.__setitem__(name, tensor)
 
 
-def spoil(name: str, index: int, value: float | int) -> Callable[[Made], None]:
+def change(name: str, index: int, value: float | int) -> Callable[[Sample], None]:
     """Change one element; for bfloat16 and e4m3, `value` is its bits."""
-    return lambda made: made.tensors[name].data.reshape(-1).__setitem__(index, value)
+    return lambda sample: sample.tensors[name].data.reshape(-1).__setitem__(index, value)
 
 
-def say(key: str, value: object, *, both: bool = True) -> Callable[[Made], None]:
-    """Change what the configurations say; or hf_quant_config.json's alone."""
-    words = {"quant_algo": "quant_algo", "exclude_modules": "ignore", "kv_cache_quant_algo": "kv_cache_scheme"}
+def configure(key: str, value: object, *, both: bool = True) -> Callable[[Sample], None]:
+    """Change a key of both configurations, or of hf_quant_config.json alone."""
+    keys = {"quant_algo": "quant_algo", "exclude_modules": "ignore", "kv_cache_quant_algo": "kv_cache_scheme"}
 
-    def change(made: Made) -> None:
-        made.quant[key] = value
+    def edit(sample: Sample) -> None:
+        sample.quant[key] = value
         if both:
-            made.config["quantization_config"][words[key]] = value
+            sample.config["quantization_config"][keys[key]] = value
 
-    return change
+    return edit
 
 
-def group(key: str, value: object) -> Callable[[Made], None]:
-    return lambda made: made.config["quantization_config"]["config_groups"]["group_0"].__setitem__(key, value)
+def group(key: str, value: object) -> Callable[[Sample], None]:
+    return lambda sample: sample.config["quantization_config"]["config_groups"]["group_0"].__setitem__(key, value)
 
 
 NAN = float("nan")
-SPOILT: dict[str, tuple[Callable[[Made], None], str, str, str]] = {
-    # what is done to a good INT8 checkpoint: rule, where, and words of the text
+DAMAGES: dict[str, tuple[Callable[[Sample], None], str, str, str]] = {
+    # a change of a good INT8 checkpoint: the breach's rule, its place, and a part of its text
     "no weight_scale": (drop(f"{Q}.weight_scale"), "missing", f"{Q}.weight_scale", "is absent"),
     "no input_scale": (drop(f"{UP}.input_scale"), "missing", f"{UP}.input_scale", "W8A8_SQ_PER_CHANNEL has it"),
     "no pre_quant_scale": (drop(f"{Q}.pre_quant_scale"), "missing", f"{Q}.pre_quant_scale", "is absent"),
@@ -133,25 +133,25 @@ SPOILT: dict[str, tuple[Callable[[Made], None], str, str, str]] = {
         f"{Q}.input_scale",
         "scalar",
     ),
-    "NaN in a scale": (spoil(f"{UP}.weight_scale", 3, NAN), "value", f"{UP}.weight_scale", "1 values that are NaN"),
-    "infinite scale": (spoil(f"{UP}.weight_scale", 3, np.inf), "value", f"{UP}.weight_scale", "infinite"),
-    "scale of zero": (spoil(f"{UP}.weight_scale", 3, 0), "value", f"{UP}.weight_scale", "zero or below"),
-    "negative scale": (spoil(f"{UP}.input_scale", 0, -1), "value", f"{UP}.input_scale", "least -1"),
-    "NaN in the smoothing": (spoil(f"{Q}.pre_quant_scale", 0, 0x7FC0), "value", f"{Q}.pre_quant_scale", "NaN"),
-    "NaN in a norm": (spoil("model.norm.weight", 5, 0x7FC0), "value", "model.norm.weight", "1 values that are NaN"),
+    "NaN in a scale": (change(f"{UP}.weight_scale", 3, NAN), "value", f"{UP}.weight_scale", "1 values that are NaN"),
+    "infinite scale": (change(f"{UP}.weight_scale", 3, np.inf), "value", f"{UP}.weight_scale", "infinite"),
+    "scale of zero": (change(f"{UP}.weight_scale", 3, 0), "value", f"{UP}.weight_scale", "zero or below"),
+    "negative scale": (change(f"{UP}.input_scale", 0, -1), "value", f"{UP}.input_scale", "least -1"),
+    "NaN in the smoothing": (change(f"{Q}.pre_quant_scale", 0, 0x7FC0), "value", f"{Q}.pre_quant_scale", "NaN"),
+    "NaN in a norm": (change("model.norm.weight", 5, 0x7FC0), "value", "model.norm.weight", "1 values that are NaN"),
     "q/k/v disagree in range": (
-        spoil(f"{Q}.input_scale", 0, 0.5),
+        change(f"{Q}.input_scale", 0, 0.5),
         "fused",
         "model.layers.0.self_attn",
         "q_proj/k_proj/v_proj disagree in input_scale",
     ),
     "gate/up disagree in smoothing": (
-        spoil(f"{UP}.pre_quant_scale", 0, 0x3F80),
+        change(f"{UP}.pre_quant_scale", 0, 0x3F80),
         "fused",
         "model.layers.1.mlp",
         "gate_proj/up_proj disagree in pre_quant_scale",
     ),
-    "phantom of a picture": (
+    "phantom of an image": (
         put(f"{VISION}.k_proj.k_scale", f32(0.1)),
         "phantom",
         f"{VISION}.k_proj.k_scale",
@@ -194,51 +194,51 @@ SPOILT: dict[str, tuple[Callable[[Made], None], str, str, str]] = {
         "F32 []",
     ),
     "cache scale of zero": (
-        spoil("model.layers.1.self_attn.v_proj.v_scale", 0, 0),
+        change("model.layers.1.self_attn.v_proj.v_scale", 0, 0),
         "value",
         "model.layers.1.self_attn.v_proj.v_scale",
         "zero",
     ),
-    "cache of which nothing is said": (
-        say("kv_cache_quant_algo", None),
+    "cache that is not configured": (
+        configure("kv_cache_quant_algo", None),
         "cache",
         "model.layers.0.self_attn.k_proj.k_scale, ",
         "the cache is not quantized",
     ),
     "quantized, but excluded": (
-        say("exclude_modules", ["lm_head", "model.embed_tokens", "visual*", "*up_proj"]),
+        configure("exclude_modules", ["lm_head", "model.embed_tokens", "visual*", "*up_proj"]),
         "config",
         UP,
         "'*up_proj' excludes it",
     ),
     "vision tower not excluded": (
-        say("exclude_modules", ["lm_head", "model.embed_tokens"]),
+        configure("exclude_modules", ["lm_head", "model.embed_tokens"]),
         "config",
         f"{VISION}.qkv",
         "nothing excludes it",
     ),
     "algorithms differ": (
-        say("quant_algo", "FP8", both=False),
+        configure("quant_algo", "FP8", both=False),
         "config",
         "quant_algo",
         "config.json W8A8_SQ_PER_CHANNEL",
     ),
-    "caches differ": (say("kv_cache_quant_algo", "NVFP4", both=False), "config", "KV cache", "config.json FP8"),
+    "caches differ": (configure("kv_cache_quant_algo", "NVFP4", both=False), "config", "KV cache", "config.json FP8"),
     "exclusions differ": (
-        say("exclude_modules", ["lm_head", "visual*", "model.embed_tokens", "*.mlp.gate"], both=False),
+        configure("exclude_modules", ["lm_head", "visual*", "model.embed_tokens", "*.mlp.gate"], both=False),
         "config",
         "hf_quant_config.json",
         "excludes *.mlp.gate, which config.json does not",
     ),
     "unknown algorithm": (
-        say("quant_algo", "W3A5"),
+        configure("quant_algo", "W3A5"),
         "config",
         "hf_quant_config.json",
         "W3A5, which ModelOpt does not have",
     ),
-    "no algorithm": (say("quant_algo", None), "config", "hf_quant_config.json", "names no quant_algo"),
+    "no algorithm": (configure("quant_algo", None), "config", "hf_quant_config.json", "names no quant_algo"),
     "no config group": (
-        lambda made: made.config["quantization_config"].__delitem__("config_groups"),
+        lambda sample: sample.config["quantization_config"].__delitem__("config_groups"),
         "config",
         "config.json",
         "no config group",
@@ -247,29 +247,29 @@ SPOILT: dict[str, tuple[Callable[[Made], None], str, str, str]] = {
         group("weights", {"type": "float", "num_bits": 8}),
         "config",
         "config.json group_0.weights",
-        "says float8",
+        "is float8, where W8A8_SQ_PER_CHANNEL has int8",
     ),
     "config group without activations": (
         group("input_activations", None),
         "config",
         "config.json group_0.input_activations",
-        "says nothing",
+        "is none, where W8A8_SQ_PER_CHANNEL has int8",
     ),
     "another method": (
-        lambda made: made.config["quantization_config"].__setitem__("quant_method", "awq"),
+        lambda sample: sample.config["quantization_config"].__setitem__("quant_method", "awq"),
         "config",
         "config.json",
         "'awq'",
     ),
     "no quantization in config.json": (
-        lambda made: made.config.__delitem__("quantization_config"),
+        lambda sample: sample.config.__delitem__("quantization_config"),
         "config",
         "config.json",
         "has no quantization_config",
     ),
     "no head": (drop("lm_head.weight"), "layers", "lm_head.weight", "not tied"),
     "a layer is missing": (
-        lambda made: made.config["text_config"].__setitem__("num_hidden_layers", 4),
+        lambda sample: sample.config["text_config"].__setitem__("num_hidden_layers", 4),
         "layers",
         "2, 3",
         "of 4 layers",
@@ -277,91 +277,91 @@ SPOILT: dict[str, tuple[Callable[[Made], None], str, str, str]] = {
 }
 
 
-@pytest.mark.parametrize("case", SPOILT)
-def test_a_spoilt_checkpoint(tmp_path: Path, case: str) -> None:
-    spoil_it, rule, where, words = SPOILT[case]
-    made = checkpoint()
-    spoil_it(made)
-    found = verdict(made, tmp_path)
-    assert not found.good
-    matching = [breach for breach in found.breaches if breach.rule == rule and breach.where.startswith(where)]
-    assert matching, found.breaches
-    assert words in matching[0].text
+@pytest.mark.parametrize("case", DAMAGES)
+def test_a_damaged_checkpoint(tmp_path: Path, case: str) -> None:
+    damage, rule, where, text = DAMAGES[case]
+    sample = checkpoint()
+    damage(sample)
+    result = result_of(sample, tmp_path)
+    assert not result.good
+    matching = [breach for breach in result.breaches if breach.rule == rule and breach.where.startswith(where)]
+    assert matching, result.breaches
+    assert text in matching[0].text
 
 
 def test_a_single_fault_is_one_breach(tmp_path: Path) -> None:
-    """No avalanche: what is wrong once is told once."""
-    for number, case in enumerate(SPOILT):
-        made = checkpoint()
-        SPOILT[case][0](made)
-        found = verdict(made, tmp_path / str(number))
-        rules = [breach.rule for breach in found.breaches]
+    """One fault is one breach, or two at most."""
+    for number, case in enumerate(DAMAGES):
+        sample = checkpoint()
+        DAMAGES[case][0](sample)
+        result = result_of(sample, tmp_path / str(number))
+        rules = [breach.rule for breach in result.breaches]
         assert len(rules) <= 2 or case in ("algorithms differ", "unknown algorithm", "no algorithm"), (
             case,
-            found.breaches,
+            result.breaches,
         )
 
 
 def test_one_of_q_k_v_that_is_not_quantized(tmp_path: Path) -> None:
-    made = checkpoint()
+    sample = checkpoint()
     for part in ("weight_scale", "input_scale", "pre_quant_scale"):
-        del made.tensors[f"{Q}.{part}"]
-    made.tensors[f"{Q}.weight"] = bf16(np.ones((N, K)))
-    found = verdict(made, tmp_path).breaches
+        del sample.tensors[f"{Q}.{part}"]
+    sample.tensors[f"{Q}.weight"] = bf16(np.ones((N, K)))
+    breaches = result_of(sample, tmp_path).breaches
     assert (
         Breach("fused", "model.layers.0.self_attn", "q_proj of q_proj/k_proj/v_proj is not quantized, the others are")
-        in found
+        in breaches
     )
-    made.tensors[f"{Q}.weight_scale"] = f32(1)
-    assert "weight is not quantized" not in str(found)
+    sample.tensors[f"{Q}.weight_scale"] = f32(1)
+    assert "weight is not quantized" not in str(breaches)
 
 
 def test_scales_of_a_weight_that_is_not_quantized(tmp_path: Path) -> None:
-    made = checkpoint()
-    made.tensors["lm_head.input_scale"] = f32(1)
-    (found,) = verdict(made, tmp_path).breaches
-    assert (found.rule, found.where) == ("missing", "lm_head")
-    assert "its weight is not quantized" in found.text
+    sample = checkpoint()
+    sample.tensors["lm_head.input_scale"] = f32(1)
+    (breach,) = result_of(sample, tmp_path).breaches
+    assert (breach.rule, breach.where) == ("missing", "lm_head")
+    assert "its weight is not quantized" in breach.text
 
 
 def test_fp8_weights_with_nan(tmp_path: Path) -> None:
-    made = checkpoint("FP8")
-    made.tensors[f"{Q}.weight"].data[0, :2] = (0x7F, 0xFF)
-    (found,) = verdict(made, tmp_path).breaches
-    assert (found.rule, found.where) == ("value", f"{Q}.weight")
-    assert "2 values" in found.text
+    sample = checkpoint("FP8")
+    sample.tensors[f"{Q}.weight"].data[0, :2] = (0x7F, 0xFF)
+    (breach,) = result_of(sample, tmp_path).breaches
+    assert (breach.rule, breach.where) == ("value", f"{Q}.weight")
+    assert "2 values" in breach.text
 
 
 def test_blocks_of_zeros_are_no_breach(tmp_path: Path) -> None:
-    made = checkpoint("NVFP4")
-    made.tensors[f"{Q}.weight_scale"].data[0, 0] = 0
-    assert verdict(made, tmp_path).good
-    made.tensors[f"{Q}.weight_scale"].data[0, 0] = 0x81
-    assert [breach.rule for breach in verdict(made, tmp_path).breaches] == ["value"]
+    sample = checkpoint("NVFP4")
+    sample.tensors[f"{Q}.weight_scale"].data[0, 0] = 0
+    assert result_of(sample, tmp_path).good
+    sample.tensors[f"{Q}.weight_scale"].data[0, 0] = 0x81
+    assert [breach.rule for breach in result_of(sample, tmp_path).breaches] == ["value"]
 
 
-def test_a_channel_that_slept_is_a_note(tmp_path: Path) -> None:
-    made = checkpoint()
+def test_a_dead_channel_is_a_note(tmp_path: Path) -> None:
+    sample = checkpoint()
     for part in ("q", "k", "v"):
-        made.tensors[f"model.layers.0.self_attn.{part}_proj.pre_quant_scale"] = bf16([9984] + [1] * (K - 1))
-    found = verdict(made, tmp_path)
-    assert found.good
-    assert "was zero throughout calibration" in found.notes[0]
+        sample.tensors[f"model.layers.0.self_attn.{part}_proj.pre_quant_scale"] = bf16([9984] + [1] * (K - 1))
+    result = result_of(sample, tmp_path)
+    assert result.good
+    assert "was zero throughout calibration" in result.notes[0]
 
 
 def test_names_of_older_transformers_are_excluded_too(tmp_path: Path) -> None:
     """0.40.0 writes `model.visual*`, and a newer transformers `visual.` in front of the tensors."""
-    made = checkpoint()
-    for said, key in ((made.quant, "exclude_modules"), (made.config["quantization_config"], "ignore")):
-        said[key] = ["lm_head", "model.visual*"]
-    assert verdict(made, tmp_path).good
+    sample = checkpoint()
+    for config, key in ((sample.quant, "exclude_modules"), (sample.config["quantization_config"], "ignore")):
+        config[key] = ["lm_head", "model.visual*"]
+    assert result_of(sample, tmp_path).good
 
 
 @pytest.mark.parametrize("algo", GROUPS)
 def test_only_int8_needs_a_config_group(tmp_path: Path, algo: str) -> None:
-    made = checkpoint(algo)
-    made.config["quantization_config"]["config_groups"] = {}
-    assert verdict(made, tmp_path).good == (not algo.startswith("W8"))
+    sample = checkpoint(algo)
+    sample.config["quantization_config"]["config_groups"] = {}
+    assert result_of(sample, tmp_path).good == (not algo.startswith("W8"))
 
 
 def test_no_folder_and_no_checkpoint(tmp_path: Path) -> None:

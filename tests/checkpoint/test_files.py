@@ -1,21 +1,23 @@
-"""Files that are cut off, doubled, missing or no safetensors at all; and the command."""
+"""Files that are cut off, doubled, missing or no safetensors at all; and the command line."""
 
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from checkpoint.breach import Breach
 from checkpoint.checks.check import check
-from checkpoint.checks.finding import Breach
 from checkpoint.cli.main import main
 from checkpoint.reading import values
-from checkpoint.reading.header import BadFile, read_header
+from checkpoint.reading.header import FileFormatError, read_header
 from regression.cli.main import main as regression
 from toolkit.progress import Quiet
 
-from .made import Made, checkpoint, f32, safetensors
+from .samples import Sample, Tensor, checkpoint, f32, safetensors
 
 INDEX = "model.safetensors.index.json"
 FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
@@ -26,9 +28,9 @@ def breaches(folder: Path) -> list[Breach]:
 
 
 def sharded(folder: Path) -> Path:
-    made = checkpoint(layers=2)
-    made.files = {name: FIRST if name < "model.layers.1" else SECOND for name in made.tensors}
-    return made.write(folder)
+    sample = checkpoint(layers=2)
+    sample.files = {name: FIRST if name < "model.layers.1" else SECOND for name in sample.tensors}
+    return sample.write(folder)
 
 
 def header(text: str, data: bytes = b"") -> bytes:
@@ -36,7 +38,7 @@ def header(text: str, data: bytes = b"") -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("data", "words"),
+    ("data", "message"),
     [
         (b"", "no safetensors file"),
         (b"\xff" * 64, "cut off"),
@@ -50,16 +52,16 @@ def header(text: str, data: bytes = b"") -> bytes:
         (safetensors({"a": f32(1)}) + b"more", "is cut off"),
     ],
 )
-def test_files_that_are_none(tmp_path: Path, data: bytes, words: str) -> None:
+def test_damaged_files(tmp_path: Path, data: bytes, message: str) -> None:
     file = tmp_path / "model.safetensors"
     file.write_bytes(data)
-    with pytest.raises(BadFile, match=words):
+    with pytest.raises(FileFormatError, match=message):
         read_header(file)
 
 
-def test_a_file_that_is_none_is_a_breach(tmp_path: Path) -> None:
-    made = checkpoint().write(tmp_path)
-    (made / "model.safetensors").write_bytes(b"<html>not found</html>")
+def test_a_damaged_file_is_a_breach(tmp_path: Path) -> None:
+    folder = checkpoint().write(tmp_path)
+    (folder / "model.safetensors").write_bytes(b"<html>not here!</html>")
     assert Breach("file", "model.safetensors", "is no safetensors file, or cut off: 22 bytes, a header of " + str(
         int.from_bytes(b"<html>no", "little"))) in breaches(tmp_path)  # fmt: skip
 
@@ -70,11 +72,11 @@ def test_no_weights_at_all(tmp_path: Path) -> None:
     assert any("holds no *.safetensors" in breach.text for breach in breaches(tmp_path))
 
 
-def test_json_that_is_none(tmp_path: Path) -> None:
+def test_damaged_json(tmp_path: Path) -> None:
     checkpoint().write(tmp_path)
     (tmp_path / "hf_quant_config.json").write_text("{")
-    found = breaches(tmp_path)
-    assert any(breach.where == "hf_quant_config.json" and "is not JSON" in breach.text for breach in found)
+    damaged = breaches(tmp_path)
+    assert any(breach.where == "hf_quant_config.json" and "is not JSON" in breach.text for breach in damaged)
     (tmp_path / "config.json").write_text("[]")
     assert any("does not hold a JSON object" in breach.text for breach in breaches(tmp_path))
     (tmp_path / "config.json").unlink()
@@ -91,17 +93,17 @@ def test_shards_without_an_index(tmp_path: Path) -> None:
     assert [breach.where for breach in breaches(tmp_path)] == [INDEX]
 
 
-def test_an_index_that_lies(tmp_path: Path) -> None:
+def test_a_wrong_index(tmp_path: Path) -> None:
     index = sharded(tmp_path) / INDEX
     weight_map = json.loads(index.read_text())["weight_map"]
     weight_map["model.norm.weight"] = FIRST
     weight_map["model.extra.weight"] = SECOND
     del weight_map["lm_head.weight"]
     index.write_text(json.dumps({"weight_map": weight_map}))
-    found = {breach.where: breach.text for breach in breaches(tmp_path)}
-    assert "by the index in " + FIRST in found["model.norm.weight"]
-    assert "is not" in found["model.extra.weight"]
-    assert "does not name lm_head.weight" in found[INDEX]
+    texts = {breach.where: breach.text for breach in breaches(tmp_path)}
+    assert "by the index in " + FIRST in texts["model.norm.weight"]
+    assert "is not" in texts["model.extra.weight"]
+    assert "does not name lm_head.weight" in texts[INDEX]
 
 
 def test_a_tensor_that_is_there_twice(tmp_path: Path) -> None:
@@ -110,38 +112,58 @@ def test_a_tensor_that_is_there_twice(tmp_path: Path) -> None:
     assert any(f"is in {SECOND} and more.safetensors" in breach.text for breach in breaches(tmp_path))
 
 
-def test_pieces_find_what_one_look_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = checkpoint("FP8")
-    made.tensors["model.layers.0.mlp.up_proj.weight"].data[-1, -1] = 0x7F
-    whole = breaches(made.write(tmp_path))
+def test_pieces_give_the_same_breaches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = checkpoint("FP8")
+    sample.tensors["model.layers.0.mlp.up_proj.weight"].data[-1, -1] = 0x7F
+    whole = breaches(sample.write(tmp_path))
     monkeypatch.setattr(values, "PIECE", 100)
     assert breaches(tmp_path) == whole
     assert len(whole) == 1
 
 
-def spoilt() -> Made:
-    made = checkpoint()
-    for name in [name for name in made.tensors if name.endswith("pre_quant_scale")]:
-        del made.tensors[name]
-    return made
+@pytest.mark.parametrize(
+    ("dtype", "bits", "numbers"),
+    [
+        ("F8_E4M3", [0x38, 0x01, 0x7E, 0xFE, 0x7F, 0x80], [1, 2**-9, 448, -448, math.nan, 0]),
+        ("F8_E5M2", [0x3C, 0x01, 0x7B, 0xFC, 0x7F, 0x80], [1, 2**-16, 57344, -math.inf, math.nan, 0]),
+        ("F8_E8M0", [127, 0, 254, 255], [1, 2**-127, 2.0**127, math.nan]),
+        ("BF16", [0x3F80, 0x0001, 0xFF80, 0x7FC0], [1, 2**-133, -math.inf, math.nan]),
+        ("F16", [0x3C00, 0x0001, 0x7C00], [1, 2**-24, math.inf]),
+        ("F64", [0x3FF << 52, 0x7FF << 52, 1], [1, math.inf, 5e-324]),
+        ("I8", [0x80, 0x7F, 0xFF], [-128, 127, -1]),
+    ],
+)
+def test_values_of_every_type(tmp_path: Path, dtype: str, bits: list[int], numbers: list[float]) -> None:
+    piece = np.array(bits, f"<u{values.SIZES[dtype]}")
+    np.testing.assert_array_equal(values.decode(piece, dtype).astype(np.float64), numbers)
+    (tmp_path / "one.safetensors").write_bytes(safetensors({"a": Tensor(dtype, piece)}))
+    (header,) = read_header(tmp_path / "one.safetensors")
+    assert values.count_not_finite(header) == sum(not math.isfinite(number) for number in numbers)
+
+
+def damaged() -> Sample:
+    sample = checkpoint()
+    for name in [name for name in sample.tensors if name.endswith("pre_quant_scale")]:
+        del sample.tensors[name]
+    return sample
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    good, bad = checkpoint().write(tmp_path / "good"), spoilt().write(tmp_path / "bad")
+    good, bad = checkpoint().write(tmp_path / "good"), damaged().write(tmp_path / "bad")
     assert main(["check", str(good)]) == 0
     assert "good (W8A8_SQ_PER_CHANNEL, FP8 KV cache)" in capsys.readouterr().out
     assert main(["check", str(good), str(bad)]) == 12
-    said = capsys.readouterr().out
-    assert "14 breaches" in said
-    assert "and 9 more" in said
-    assert said.count("is absent; W8A8_SQ_PER_CHANNEL has it") == 5
+    output = capsys.readouterr().out
+    assert "14 breaches" in output
+    assert "and 9 more" in output
+    assert output.count("is absent; W8A8_SQ_PER_CHANNEL has it") == 5
 
 
 def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", "--json", str(spoilt().write(tmp_path))]) == 12
-    (found,) = json.loads(capsys.readouterr().out)
-    assert (found["good"], found["algo"], len(found["breaches"])) == (False, "W8A8_SQ_PER_CHANNEL", 14)
-    assert found["breaches"][0]["rule"] == "missing"
+    assert main(["check", "--json", str(damaged().write(tmp_path))]) == 12
+    (result,) = json.loads(capsys.readouterr().out)
+    assert (result["good"], result["algo"], len(result["breaches"])) == (False, "W8A8_SQ_PER_CHANNEL", 14)
+    assert result["breaches"][0]["rule"] == "missing"
 
 
 def test_bad_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

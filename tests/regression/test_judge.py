@@ -18,7 +18,7 @@ from regression.stages.judge import Evidence, judge
 from regression.stages.kit import Kit
 from regression.stages.quantize import Quantized
 from regression.stages.serve import Served
-from tests.checkpoint.made import Made, Tensor, bf16, checkpoint, f32
+from tests.checkpoint.samples import Sample, Tensor, bf16, checkpoint, f32
 from toolkit.progress import Quiet
 
 from .told import Told
@@ -32,7 +32,7 @@ SCENARIO = Scenario(
 )  # fmt: skip
 
 
-def export(folder: Path, change: Callable[[Made], object] = lambda made: None, **scenario: Any) -> dict[str, Check]:
+def export(folder: Path, change: Callable[[Sample], object] = lambda made: None, **scenario: Any) -> dict[str, Check]:
     """Write a checkpoint, changed, and return the checks of it by name."""
     made = checkpoint()
     change(made)
@@ -47,11 +47,11 @@ def test_a_good_export(tmp_path: Path) -> None:
 Q = "model.layers.0.self_attn.q_proj"
 
 
-def put_to_sleep(made: Made) -> None:
+def put_to_sleep(made: Sample) -> None:
     made.tensors[f"{Q}.pre_quant_scale"].data[0] = 0x461C  # 9984 in bfloat16
 
 
-def put(name: str, tensor: Tensor) -> Callable[[Made], object]:
+def put(name: str, tensor: Tensor) -> Callable[[Sample], object]:
     return lambda made: made.tensors.update({name: tensor})
 
 
@@ -67,14 +67,14 @@ def put(name: str, tensor: Tensor) -> Callable[[Made], object]:
         (put_to_sleep, "no channel slept", "zero throughout calibration"),
     ],
 )
-def test_a_bad_export_is_seen(tmp_path: Path, change: Callable[[Made], object], check: str, words: str) -> None:
+def test_a_bad_export_is_seen(tmp_path: Path, change: Callable[[Sample], object], check: str, words: str) -> None:
     found = export(tmp_path, change)[check]
     assert found.verdict is Verdict.REGRESSION
     assert words in found.found
 
 
 def test_a_layer_left_out_is_seen(tmp_path: Path) -> None:
-    def leave_out(made: Made) -> None:
+    def leave_out(made: Sample) -> None:
         for part in ("weight_scale", "input_scale", "pre_quant_scale"):
             del made.tensors[f"{Q}.{part}"]
         made.tensors[f"{Q}.weight"] = bf16(numpy.ones(made.tensors[f"{Q}.weight"].data.shape))

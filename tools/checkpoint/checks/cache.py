@@ -1,16 +1,16 @@
-"""The KV cache's scales, tensors without a layer, and layers that are not there."""
+"""The KV cache's scales, tensors without a layer, and absent layers."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-from checkpoint.checks.finding import Breach, several
+from checkpoint.breach import Breach, several
 from checkpoint.checks.layers import check_scale
 from checkpoint.formats import CACHE_SCALES, SCALES, VISION
 from checkpoint.reading.model import Checkpoint, Layer
 
-# What fake quantization leaves behind if the export did not clean up.
+# Fake quantization's own tensors, which an export removes.
 _LEFT_BEHIND = re.compile(r"(^|\.)(\w+_quantizers?)(\.|$)|\._amax$|\._pre_quant_scale$")
 _NUMBERED = re.compile(r"^(?:model\.)?(?:language_model\.)?(?:model\.)?layers\.(\d+)\.")
 # Attention whose q, k and v are one matrix.
@@ -33,7 +33,7 @@ def check_phantoms(checkpoint: Checkpoint, layers: dict[str, Layer]) -> Iterator
 
 
 def is_vision(name: str) -> bool:
-    """Tell whether a module is part of the vision tower."""
+    """Return whether a module is part of the vision tower."""
     return any(part in VISION for part in name.split("."))
 
 
@@ -43,14 +43,12 @@ def _is_whole(module: str, layers: dict[str, Layer]) -> bool:
 
 
 def check_cache(checkpoint: Checkpoint, layers: dict[str, Layer]) -> Iterator[Breach]:
-    """Yield where the KV cache's scales are not those that the configuration announces."""
+    """Yield the differences of the KV cache's scales from those that the configuration announces."""
     algo = checkpoint.quantization.cache
     scales = [name for name in checkpoint.tensors if name.rpartition(".")[2] in CACHE_SCALES and not is_vision(name)]
     if algo is None:
         if scales:
-            yield Breach(
-                "cache", several(scales), "stand there, but the configuration says that the cache is not quantized"
-            )
+            yield Breach("cache", several(scales), "exist, but by the configuration the cache is not quantized")
         return
     wanted = [
         f"{layer}.{scale}"
@@ -61,32 +59,29 @@ def check_cache(checkpoint: Checkpoint, layers: dict[str, Layer]) -> Iterator[Br
     # Hybrid models have layers without a cache, and some exports rely on a scale of one: all or none.
     absent = sorted(set(wanted) - set(scales))
     if scales and absent:
-        yield Breach(
-            "cache", several(absent), f"absent, where {len(scales)} other scales of the {algo} cache are there"
-        )
+        yield Breach("cache", several(absent), f"absent, where {len(scales)} other scales of the {algo} cache exist")
     elif wanted and not scales:
         yield Breach("cache", "k_scale, v_scale", f"absent in every layer, although the cache is {algo}")
     for name in scales:
         tensor = checkpoint.tensors[name]
         if tensor.dtype != "F32" or tensor.shape not in ((), (1,)):
-            yield Breach("dtype", name, f"is {tensor.described}, where F32 [] is expected")
+            yield Breach("dtype", name, f"is {tensor.description}, where F32 [] is expected")
         else:
             yield from check_scale(tensor)
 
 
 def check_whole(checkpoint: Checkpoint) -> Iterator[Breach]:
-    """Yield which of the language model's layers, as config.json counts them, have no tensor."""
-    text = checkpoint.config.get("text_config")
-    config = text if isinstance(text, dict) else checkpoint.config
+    """Yield the language model's absent layers, as config.json counts them, and an absent head."""
+    config = checkpoint.text_config
     count = config.get("num_hidden_layers")
-    there = {int(found[1]) for name in checkpoint.tensors if (found := _NUMBERED.match(name))}
-    if isinstance(count, int) and there:
-        absent = sorted(set(range(count)) - there)
+    numbers = {int(match[1]) for name in checkpoint.tensors if (match := _NUMBERED.match(name))}
+    if isinstance(count, int) and numbers:
+        absent = sorted(set(range(count)) - numbers)
         if absent:
             yield Breach(
                 "layers", several(map(str, absent)), f"of {count} layers that config.json counts have no tensor"
             )
     tied = checkpoint.config.get("tie_word_embeddings", config.get("tie_word_embeddings"))
     heads = [name for name in checkpoint.tensors if name.endswith("lm_head.weight")]
-    if tied is False and there and not heads:
+    if tied is False and numbers and not heads:
         yield Breach("layers", "lm_head.weight", "is absent, although the embeddings are not tied")

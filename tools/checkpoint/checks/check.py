@@ -1,31 +1,32 @@
-"""A checkpoint's verdict: every rule, and every value."""
+"""Check a checkpoint: every rule, and every value."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+from checkpoint.breach import Breach, CheckResult, several
 from checkpoint.checks.cache import check_cache, check_phantoms, check_whole
 from checkpoint.checks.configs import check_configs
-from checkpoint.checks.finding import Breach, Verdict, several
 from checkpoint.checks.layers import algo_of, check_fused, check_layer
-from checkpoint.formats import FORMATS, SCALES
+from checkpoint.formats import FLOATING, SCALES, by_algo
 from checkpoint.reading.header import SIZES
 from checkpoint.reading.load import load
 from checkpoint.reading.model import Checkpoint, Layer
-from checkpoint.reading.values import count_not_finite, describe
+from checkpoint.reading.values import count_not_finite, value_range
 from toolkit.progress import Reporter
 
-# ModelOpt clamps a channel's smoothing scale to 10000; in bf16 that is 9984.
-_SLEEPING = 9984
+# The smoothing scale of an all-zero (dead) channel: ModelOpt clamps it to 10000, which is 9984 in bfloat16.
+_DEAD_CHANNEL = 9984
 
 
-def check(folder: Path, reporter: Reporter) -> Verdict:
-    """Read a checkpoint that ModelOpt exported, and hold it against its format.
+def check(folder: Path, reporter: Reporter) -> CheckResult:
+    """Check a checkpoint that ModelOpt exported against its format.
 
     All bytes are read once, a piece at a time.
 
     Raises:
-        UsageError: there is no such folder, or nothing in it that says ModelOpt.
+        UsageError: `folder` is no folder, or no file in it names a quantization.
     """
     checkpoint, breaches = load(folder)
     layers = {layer.name: layer for layer in checkpoint.layers()}
@@ -39,47 +40,43 @@ def check(folder: Path, reporter: Reporter) -> Verdict:
     breaches += check_cache(checkpoint, layers)
     breaches += check_whole(checkpoint)
     breaches += _values(checkpoint, folder.name, reporter)
-    quantized = [layer for layer in layers.values() if layer.quantized]
-    said = checkpoint.quantization
-    return Verdict(
+    quantized = sum(layer.quantized for layer in layers.values())
+    return CheckResult(
         str(folder),
-        said.algo,
-        said.cache,
+        checkpoint.quantization.algo,
+        checkpoint.quantization.cache,
         len(checkpoint.tensors),
-        sum(tensor.bytes for tensor in checkpoint.tensors.values()),
-        len(quantized),
-        sum(len(layer.weight.shape) > 1 for layer in layers.values()) - len(quantized),
+        sum(tensor.nbytes for tensor in checkpoint.tensors.values()),
+        quantized,
+        sum(len(layer.weight.shape) > 1 for layer in layers.values()) - quantized,
         tuple(breaches),
         tuple(_notes(checkpoint, layers)),
     )
 
 
-def _values(checkpoint: Checkpoint, title: str, reporter: Reporter) -> list[Breach]:
-    """Return the tensors with values that are no numbers; scales are looked into with their layer."""
-    left = [item for item in checkpoint.tensors.values() if item.name.rpartition(".")[2] not in SCALES]
-    found = []
-    done = 0
-    with reporter.task(f"check {title}: values", sum(item.bytes for item in left), "bytes") as task:
-        for item in left:
-            if item.dtype not in SIZES:
-                found.append(Breach("dtype", item.name, f"is of a type that is not known here: {item.dtype}"))
-            elif count := count_not_finite(item):
-                found.append(Breach("value", item.name, f"holds {count} values that are NaN or infinite"))
-            done += item.bytes
-            task.update(done)
-    return found
+def _values(checkpoint: Checkpoint, title: str, reporter: Reporter) -> Iterator[Breach]:
+    """Yield the tensors with NaN or infinity; scales are checked with their layer."""
+    tensors = [tensor for name, tensor in checkpoint.tensors.items() if name.rpartition(".")[2] not in SCALES]
+    position = 0
+    with reporter.task(f"check {title}: values", sum(tensor.nbytes for tensor in tensors), "bytes") as task:
+        for tensor in tensors:
+            if tensor.dtype not in SIZES:
+                yield Breach("dtype", tensor.name, f"is of an element type that is not known: {tensor.dtype}")
+            elif count := count_not_finite(tensor):
+                yield Breach("value", tensor.name, f"holds {count} values that are NaN or infinite")
+            position += tensor.nbytes
+            task.update(position)
 
 
-def _notes(checkpoint: Checkpoint, layers: dict[str, Layer]) -> list[str]:
-    notes = []
-    unknown = sorted({str(algo_of(checkpoint, item.name)) for item in layers.values() if item.quantized} - set(FORMATS))
+def _notes(checkpoint: Checkpoint, layers: dict[str, Layer]) -> Iterator[str]:
+    algos = {algo_of(checkpoint, layer.name) for layer in layers.values() if layer.quantized}
+    unknown = sorted(str(algo) for algo in algos if by_algo(algo) is None)
     if unknown:
-        notes.append(f"layers of {several(unknown)} are not looked into, beyond their values")
-    scales = [item.tensors["pre_quant_scale"] for item in layers.values() if "pre_quant_scale" in item.tensors]
-    asleep = [item.name for item in scales if item.dtype in ("F32", "F16", "BF16") and describe(item).most >= _SLEEPING]
-    if asleep:
-        notes.append(
-            f"{several(asleep)}: a channel was zero throughout calibration, and saturates once it is not; "
-            "calibrate with more samples, or with ModelOpt as this project patches it"
+        yield f"layers of {several(unknown)} are not looked into, beyond their values"
+    scales = [layer.tensors["pre_quant_scale"] for layer in layers.values() if "pre_quant_scale" in layer.tensors]
+    dead = [scale.name for scale in scales if scale.dtype in FLOATING and value_range(scale).most >= _DEAD_CHANNEL]
+    if dead:
+        yield (
+            f"{several(dead)}: a channel was zero throughout calibration (a dead channel), and saturates once it is "
+            "not; calibrate with more samples, or with ModelOpt as this project patches it"
         )
-    return notes

@@ -12,13 +12,17 @@ from toolkit.commands import LazyGroup, run
 
 # name -> module of checkpoint.cli with a click command of that name, loaded when it is run.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "quantize": ("quantize", "Quantize a model with ModelOpt's library, export it, check what was exported."),
+    "quantize": ("quantize", "Quantize a model with ModelOpt, export it, check the export."),
     "check": ("check", "Check exported checkpoints against their format."),
-    "convert": ("convert", "Write INT8 SmoothQuant as compressed-tensors, which vLLM serves unpatched."),
+    "convert": ("convert", "Convert INT8 SmoothQuant to compressed-tensors for unpatched vLLM."),
 }
 
 EPILOG = """\b
-Exit codes are listed in docs/exit-codes.md."""
+Examples:
+  checkpoint quantize Qwen/Qwen2.5-VL-3B-Instruct qwen-int8 --captions captions.txt
+  checkpoint check qwen-int8
+
+`checkpoint COMMAND --help` has more. Exit codes are listed in docs/exit-codes.md."""
 
 
 @click.group(
@@ -30,7 +34,7 @@ Exit codes are listed in docs/exit-codes.md."""
 )
 @click.version_option(__version__, prog_name="checkpoint")
 def group() -> None:
-    """Quantize a model with ModelOpt, check what was exported, convert it."""
+    """Quantize a model with NVIDIA ModelOpt, check the exported checkpoint, convert it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

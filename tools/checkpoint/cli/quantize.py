@@ -3,45 +3,50 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from checkpoint.quantize.job import CACHES, FORMATS, Job
+from checkpoint.formats import FORMATS, QUANTIZE_NAMES, by_name
+from checkpoint.quantize.job import CACHES, QuantizeJob
 from toolkit.errors import UsageError, VerifyFailed
+from toolkit.extras import need
 
-USUAL_CAPTIONS = Path("datasets/vlm-quantize-calib/coco2017_captions.txt")
+PATH = click.Path(path_type=Path)
+CAPTIONS = Path("datasets/vlm-quantize-calib/coco2017_captions.txt")
+VARIABLE = "COCO2017_CAPTIONS_LOCAL_PATH"
+EPILOG = "\b\nFormats, by their names in hf_ptq.py:\n"
+EPILOG += "".join(f"  {row.name:11}{row.title}\n" for row in FORMATS if row.name)
+EPILOG += """
+\b
+Examples:
+  checkpoint quantize Qwen/Qwen2.5-VL-3B-Instruct qwen-int8 --captions captions.txt
+  checkpoint quantize ./Qwen2.5-VL-3B qwen-fp8 --format fp8 --images images/ --calib-size 256
+  checkpoint quantize ./tiny out --device cpu --python .venv-modelopt/bin/python"""
 
 
-@click.command("quantize")
+@click.command("quantize", epilog=EPILOG, context_settings={"show_default": True})
 @click.argument("model")
-@click.argument("out", type=click.Path(path_type=Path))
-@click.option(
-    "--format", "name", type=click.Choice(list(FORMATS)), default="int8_sq", show_default=True, help="As for hf_ptq.py."
-)
-@click.option("--kv-cache", type=click.Choice(list(CACHES)), default="fp8", show_default=True, help="The KV cache.")
+@click.argument("out", type=PATH)
+@click.option("--format", "name", type=click.Choice(QUANTIZE_NAMES), default="int8_sq", help="Format; see below.")
+@click.option("--kv-cache", type=click.Choice(list(CACHES)), default="fp8", help="Format of the KV cache.")
 @click.option(
     "--captions",
-    type=click.Path(path_type=Path),
-    envvar="COCO2017_CAPTIONS_LOCAL_PATH",
-    default=USUAL_CAPTIONS,
-    show_default=True,
-    help="Text to calibrate with: one caption a line.",
+    help="Calibration text, one caption a line.",
+    type=PATH,
+    default=CAPTIONS,
+    envvar=VARIABLE,
+    show_envvar=True,
 )
-@click.option(
-    "--images", type=click.Path(path_type=Path), help="A folder of pictures, to calibrate with picture and caption."
-)
-@click.option("--calib-size", type=click.IntRange(1), default=4096, show_default=True, help="Samples.")
-@click.option("--calib-seq", type=click.IntRange(1), default=512, show_default=True, help="Longest sample, in tokens.")
-@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Captions at a time.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda:0.")
+@click.option("--images", type=PATH, help="Folder of images, each calibrated with a caption.")
+@click.option("--calib-size", type=click.IntRange(1), default=4096, help="Number of calibration samples.")
+@click.option("--calib-seq", type=click.IntRange(1), default=512, help="Longest sample, in tokens.")
+@click.option("--batch-size", type=click.IntRange(1), default=16, help="Captions in a batch; an image has its own.")
+@click.option("--device", default="auto", help="Device to run the model on: auto, cpu, cuda:0.")
 @click.option("--alpha", type=click.FloatRange(0, 1), help="SmoothQuant's alpha.  [default: ModelOpt's, 1.0]")
-@click.option(
-    "--python",
-    type=click.Path(path_type=Path),
-    help="The Python that has ModelOpt.  [default: the one that runs this tool]",
-)
-@click.option("--unpatched", is_flag=True, help="Go on with a ModelOpt that is not of this project's series.")
+@click.option("--python", type=PATH, help="Python that has ModelOpt.  [default: the one that runs this tool]")
+@click.option("--unpatched", is_flag=True, help="Accept a ModelOpt that is not of this project's series.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
 def quantize_command(
     model: str,
@@ -59,32 +64,29 @@ def quantize_command(
     unpatched: bool,
     as_json: bool,
 ) -> int:
-    """Quantize MODEL with ModelOpt's library, export it to OUT, and check what was exported.
+    """Quantize MODEL with ModelOpt, export it to the folder OUT, and check the export.
 
-    The checkpoint is the one that ModelOpt's hf_ptq.py makes, tensor for tensor; this needs only the wheel. Before the
-    export the quantized model says a few tokens: one that says NaN is not exported. MODEL is a folder or a name on
-    the Hugging Face hub. OUT appears when it is complete. Exit code 12 if the checkpoint breaks its format.
-
-    \b
-    Examples:
-      checkpoint quantize Qwen/Qwen2.5-VL-3B-Instruct qwen-int8 --captions captions.txt
-      checkpoint quantize ./Qwen2.5-VL-3B qwen-fp8 --format fp8 --images pictures --calib-size 256
-      checkpoint quantize ./tiny out --device cpu --python .venv-modelopt/bin/python
+    MODEL is a folder or a name on the Hugging Face hub. The checkpoint equals that of ModelOpt's hf_ptq.py, tensor for
+    tensor, but the command needs only ModelOpt's wheel. Before the export the quantized model generates a few tokens;
+    if a logit is NaN or infinite, nothing is exported. OUT appears when it is complete. Exit code 12 if the checkpoint
+    breaks its format.
     """
+    need("numpy", extra="checkpoint")
     from checkpoint.checks.check import check
-    from checkpoint.cli.check import print_verdict
+    from checkpoint.cli.check import print_result
     from checkpoint.quantize.run import quantize, require_modelopt
     from toolkit.console import Terminal, print_json
 
-    if alpha is not None and name != "int8_sq":
+    form = by_name(name)
+    if alpha is not None and not form.smoothquant:
         raise UsageError(f"--alpha is SmoothQuant's, and {name} has none")
-    # Not resolve(): a virtual environment's Python is a link, and found by its place.
+    # Not resolve(): a virtual environment's Python is a link, and works by its place.
     interpreter = (python or Path(sys.executable)).absolute()
     require_modelopt(interpreter, unpatched=unpatched)
-    job = Job(
+    job = QuantizeJob(
         model=model,
         out=str(out),
-        config=FORMATS[name],
+        config=form.config or "",
         cache_config=CACHES[kv_cache],
         captions=str(captions),
         images=str(images.absolute()) if images else "",
@@ -94,14 +96,14 @@ def quantize_command(
         device=device,
         alpha=alpha,
     )
-    made = quantize(interpreter, job, Terminal())
-    verdict = check(Path(made.folder), Terminal())
+    result = quantize(interpreter, job, Terminal())
+    check_result = check(Path(result.folder), Terminal())
     if as_json:
-        print_json({**made.as_json(), "check": verdict.as_json()})
+        print_json({**asdict(result), "check": check_result.as_json()})
     else:
-        seconds = ", ".join(f"{step} {value:.1f} s" for step, value in made.seconds.items())
-        peak = f"peak memory {made.peak_host_bytes / 2**30:.1f} GiB"
-        peak += f", on the GPU {made.peak_gpu_bytes / 2**30:.1f} GiB" if made.peak_gpu_bytes else ""
-        click.echo(f"nvidia-modelopt {made.modelopt}: {seconds}; {peak}")
-        print_verdict(verdict)
-    return 0 if verdict.good else VerifyFailed.exit_code
+        seconds = ", ".join(f"{step} {value:.1f} s" for step, value in result.seconds.items())
+        peak = f"peak memory {result.peak_host_bytes / 2**30:.1f} GiB"
+        peak += f", on the GPU {result.peak_gpu_bytes / 2**30:.1f} GiB" if result.peak_gpu_bytes else ""
+        click.echo(f"nvidia-modelopt {result.modelopt}: {seconds}; {peak}")
+        print_result(check_result)
+    return 0 if check_result.good else VerifyFailed.exit_code

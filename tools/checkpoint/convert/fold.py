@@ -1,12 +1,12 @@
-"""Moving a pre_quant_scale into what comes before it, where that changes nothing.
+"""Fold a pre_quant_scale into the norm or projection before it, where that changes nothing.
 
-A layer computes `Q(x * p) @ W`. The factor p of an input channel can be taken by whatever makes that channel alone: the
-norm before q/k/v and gate/up (its weight), v_proj for o_proj, up_proj for down_proj (the scales and biases of their
-output channels; attention is linear in the values, the gate multiplies element by element).
+A layer computes `Q(x * p) @ W`. The factor p of an input channel can move into the module whose output that channel
+is: the norm before q/k/v and gate/up (its weight), v_proj for o_proj, up_proj for down_proj (the scales and biases of
+their output channels; attention is linear in the values, the gate multiplies element by element).
 
-It is exact to the bit where every p is a power of two and the product can be stored: scaling by a power of two commutes
-with rounding. Otherwise each product is rounded anew. In float32 that is an error of at most 2**-23 of the
-value, which any other order of summation costs as well, and is accepted; in bfloat16 or float16 it is not.
+The fold is exact to the bit where every p is a power of two and the product can be stored: scaling by a power of two
+commutes with rounding. Otherwise each product is rounded anew. In float32 that is an error of at most 2**-23 of the
+value, no more than another order of summation costs, and is accepted; in bfloat16 or float16 it is not.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ Tensors = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Shape:
-    """What of the architecture matters here."""
+class AttentionShape:
+    """The architecture of the attention: elements of a head, and the number of key and value heads."""
 
     head_size: int
     kv_heads: int
@@ -41,7 +41,9 @@ class CannotFoldError(Exception):
     """One layer cannot be folded; the text says why."""
 
 
-def fold(tensors: Mapping[str, Tensor], shape: Shape, kv_quantized: bool) -> tuple[Tensors, tuple[Refusal, ...], bool]:
+def fold(
+    tensors: Mapping[str, Tensor], shape: AttentionShape, kv_quantized: bool
+) -> tuple[Tensors, tuple[Refusal, ...], bool]:
     """Fold every pre_quant_scale away.
 
     Returns the tensors that change, the layers that were refused, and whether all folds are exact to the bit.
@@ -55,7 +57,7 @@ def fold(tensors: Mapping[str, Tensor], shape: Shape, kv_quantized: bool) -> tup
         try:
             into = _TARGETS.get(kind)
             if into is None:
-                raise CannotFoldError("nothing is known of what comes before a layer of this name")
+                raise CannotFoldError("nothing is known of the module before a layer of this name")
             exact &= into(tensors, changed, block, kind, shape, kv_quantized)
         except CannotFoldError as error:
             refused.append(Refusal(layer, str(error)))
@@ -63,29 +65,29 @@ def fold(tensors: Mapping[str, Tensor], shape: Shape, kv_quantized: bool) -> tup
 
 
 def _scale(tensors: Mapping[str, Tensor], layer: str) -> Values:
-    found = tensors[f"{layer}.pre_quant_scale"].values()
-    if not (numpy.isfinite(found) & (found > 0)).all():
+    scale = tensors[f"{layer}.pre_quant_scale"].values()
+    if not (numpy.isfinite(scale) & (scale > 0)).all():
         raise CannotFoldError("its pre_quant_scale holds numbers that are not above 0, or not finite")
-    return found
+    return scale
 
 
 def _into_norm(norm: str, readers: Sequence[str]) -> Callable[..., bool]:
     def into(tensors: Mapping[str, Tensor], changed: Tensors, block: str, kind: str, *_: object) -> bool:
-        mine = _scale(tensors, f"{block}.{kind}")
+        scale = _scale(tensors, f"{block}.{kind}")
         for other in readers:
             layer = f"{block}.{other}"
             if f"{layer}.pre_quant_scale" not in tensors:
                 raise CannotFoldError(f"{other} reads the same norm and has no pre_quant_scale")
-            if not numpy.array_equal(_scale(tensors, layer), mine):
+            if not numpy.array_equal(_scale(tensors, layer), scale):
                 raise CannotFoldError(f"{other} reads the same norm with another pre_quant_scale")
         name = f"{block.rpartition('.')[0]}.{norm}.weight"
-        return _multiply(tensors, changed, name, mine)
+        return _multiply(tensors, changed, name, scale)
 
     return into
 
 
 def _into_value(
-    tensors: Mapping[str, Tensor], changed: Tensors, block: str, kind: str, shape: Shape, kv_quantized: bool
+    tensors: Mapping[str, Tensor], changed: Tensors, block: str, kind: str, shape: AttentionShape, kv_quantized: bool
 ) -> bool:
     scale = _scale(tensors, f"{block}.{kind}")
     if (scale == 1).all():
@@ -108,7 +110,7 @@ def _into_rows(tensors: Mapping[str, Tensor], changed: Tensors, layer: str, scal
     if f"{layer}.weight" not in tensors:
         raise CannotFoldError(f"there is no {layer.rpartition('.')[2]} before it")
     target = f"{layer}.weight_scale" if f"{layer}.weight_scale" in tensors else f"{layer}.weight"
-    # What the layer puts out is rounded to the model's type, which the scale's own fp32 does not tell.
+    # The layer's output is rounded to the model's type, which may be smaller than the scale's fp32.
     exact = _multiply(tensors, changed, target, scale, model=tensors[f"{layer}.pre_quant_scale"].dtype)
     return exact & (_multiply(tensors, changed, f"{layer}.bias", scale) if f"{layer}.bias" in tensors else True)
 

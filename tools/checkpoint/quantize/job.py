@@ -1,26 +1,20 @@
-"""What is to be quantized, and how; it travels to the environment that has ModelOpt as JSON."""
+"""A model to quantize, and how; it travels as JSON to the environment that has ModelOpt."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-# Names of `hf_ptq.py --qformat`, and ModelOpt's configuration of each.
-FORMATS = {
-    "int8_sq": "INT8_SMOOTHQUANT_CFG",
-    "int8_wo": "INT8_WEIGHT_ONLY_CFG",
-    "fp8": "FP8_DEFAULT_CFG",
-    "fp8_pc_pt": "FP8_PER_CHANNEL_PER_TOKEN_CFG",
-    "nvfp4": "NVFP4_DEFAULT_CFG",
-}
+# KV cache formats by their `hf_ptq.py --kv_cache_qformat` names, and ModelOpt's configuration of each.
 CACHES = {"fp8": "FP8_KV_CFG", "none": ""}
 
 
 @dataclass(frozen=True)
-class Job:
+class QuantizeJob:
     """One model to quantize.
 
-    `captions` is a text file with one caption a line, `images` a folder of pictures, which are shown with the
-    captions in turn; empty: text only. `length` is the longest sequence in tokens, `seed` that of `hf_ptq.py`.
+    `config` and `cache_config` are ModelOpt's configuration constants. `captions` is a text file with one caption a
+    line, `images` a folder of images, each of which gets the next caption; empty: text only. `length` is the longest
+    sequence in tokens, `seed` that of `hf_ptq.py`.
     """
 
     model: str

@@ -1,12 +1,12 @@
-"""A folder becomes a checkpoint: files, index, and the two configurations."""
+"""Read a checkpoint's folder: files, index, and the two configurations."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from checkpoint.checks.finding import Breach, several
-from checkpoint.reading.header import INDEX, BadFile, Stored, read_header, read_json
+from checkpoint.breach import Breach, several
+from checkpoint.reading.header import INDEX, FileFormatError, TensorHeader, read_header, read_json
 from checkpoint.reading.model import Checkpoint, Quantization
 from toolkit.errors import UsageError
 
@@ -15,25 +15,25 @@ _REMEDY = "name the folder that ModelOpt exported to, with config.json and *.saf
 
 
 def load(folder: Path) -> tuple[Checkpoint, list[Breach]]:
-    """Read a checkpoint's headers and configurations, and what is wrong with the files themselves.
+    """Read a checkpoint's headers and configurations; return it, and the breaches of the files themselves.
 
     Raises:
-        UsageError: there is no such folder, or nothing in it that says ModelOpt.
+        UsageError: `folder` is no folder, or no file in it names a quantization.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder", remedy=_REMEDY)
     breaches: list[Breach] = []
     config = _read(folder / "config.json", breaches)
     exported = _read(folder / QUANT_CONFIG, breaches)
-    said = []
+    quantizations = []
     if isinstance(exported.get("quantization"), dict):
-        said.append(_from_export(exported["quantization"]))
+        quantizations.append(_from_export(exported["quantization"]))
     if isinstance(config.get("quantization_config"), dict):
-        said.append(_from_config(config["quantization_config"]))
-    if not said and not any(breach.rule == "file" for breach in breaches):
+        quantizations.append(_from_config(config["quantization_config"]))
+    if not quantizations and not breaches:
         raise UsageError(f"{folder} holds no quantized checkpoint: {QUANT_CONFIG} is absent", remedy=_REMEDY)
-    tensors = _tensors(folder, breaches)
-    return Checkpoint(folder, tensors, config, tuple(said) or (Quantization("", None, None, ()),)), breaches
+    quantizations = quantizations or [Quantization("", None, None, ())]
+    return Checkpoint(folder, _tensors(folder, breaches), config, tuple(quantizations)), breaches
 
 
 def _read(file: Path, breaches: list[Breach]) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def _read(file: Path, breaches: list[Breach]) -> dict[str, Any]:
         return {}
     try:
         return read_json(file)
-    except BadFile as error:
+    except FileFormatError as error:
         breaches.append(Breach("file", file.name, str(error)))
         return {}
 
@@ -61,12 +61,15 @@ def _from_export(value: dict[str, Any]) -> Quantization:
 
 
 def _from_config(value: dict[str, Any]) -> Quantization:
-    scheme = value.get("kv_cache_scheme")
-    cache = "FP8" if isinstance(scheme, dict) and (scheme.get("type"), scheme.get("num_bits")) == ("float", 8) else None
+    cache = value.get("kv_cache_scheme")
+    if isinstance(cache, dict):
+        # ModelOpt writes FP8 as a scheme, and any other format by its name.
+        kind, bits = cache.get("type"), cache.get("num_bits")
+        cache = "FP8" if (kind, bits) == ("float", 8) else f"{kind}{bits}"
     return Quantization(
         "config.json",
         _text(value.get("quant_algo")),
-        cache or _text(scheme),
+        _text(cache),
         _names(value.get("ignore")),
         value.get("config_groups") or {},
         value.get("quantized_layers") or {},
@@ -81,20 +84,20 @@ def _names(value: Any) -> tuple[str, ...]:
     return tuple(map(str, value)) if isinstance(value, list) else ()
 
 
-def _tensors(folder: Path, breaches: list[Breach]) -> dict[str, Stored]:
+def _tensors(folder: Path, breaches: list[Breach]) -> dict[str, TensorHeader]:
     files = sorted(folder.glob("*.safetensors"))
-    index = _read(folder / INDEX, breaches).get("weight_map") if (folder / INDEX).exists() else None
+    index = _read(folder / INDEX, breaches).get("weight_map")
     if not files:
         breaches.append(Breach("file", str(folder), "holds no *.safetensors file"))
     if len(files) > 1 and not isinstance(index, dict):
         breaches.append(
             Breach("file", INDEX, f"is needed beside {len(files)} safetensors files, and has no weight_map")
         )
-    tensors: dict[str, Stored] = {}
+    tensors: dict[str, TensorHeader] = {}
     for file in files:
         try:
             header = read_header(file)
-        except BadFile as error:
+        except FileFormatError as error:
             breaches.append(Breach("file", file.name, str(error)))
             continue
         for tensor in header:
@@ -106,18 +109,19 @@ def _tensors(folder: Path, breaches: list[Breach]) -> dict[str, Stored]:
     return tensors
 
 
-def _against_index(index: dict[str, Any], tensors: dict[str, Stored], files: set[str]) -> list[Breach]:
-    found = []
-    absent = sorted({str(file) for file in index.values()} - files)
+def _against_index(index: dict[str, Any], tensors: dict[str, TensorHeader], files: set[str]) -> list[Breach]:
+    breaches = []
+    index = {name: str(file) for name, file in index.items()}
+    absent = sorted(set(index.values()) - files)
     if absent:
-        found.append(Breach("file", INDEX, f"names files that are not there: {several(absent)}"))
+        breaches.append(Breach("file", INDEX, f"names files that are absent: {several(absent)}"))
     for name, file in index.items():
-        there = tensors.get(name)
-        if there is None and file in files:
-            found.append(Breach("file", name, f"is to be in {file} by the index, and is not"))
-        elif there is not None and there.file.name != file:
-            found.append(Breach("file", name, f"is in {there.file.name}, by the index in {file}"))
+        tensor = tensors.get(name)
+        if tensor is None and file in files:
+            breaches.append(Breach("file", name, f"belongs to {file} by the index, and is not there"))
+        elif tensor is not None and tensor.file.name != file:
+            breaches.append(Breach("file", name, f"is in {tensor.file.name}, by the index in {file}"))
     unnamed = sorted(set(tensors) - set(index))
     if unnamed:
-        found.append(Breach("file", INDEX, f"does not name {several(unnamed)}"))
-    return found
+        breaches.append(Breach("file", INDEX, f"does not name {several(unnamed)}"))
+    return breaches

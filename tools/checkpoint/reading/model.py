@@ -8,12 +8,17 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from checkpoint.reading.header import Stored
+from checkpoint.formats import WEIGHT_TYPES
+from checkpoint.reading.header import TensorHeader
 
 
 @dataclass(frozen=True)
 class Quantization:
-    """What a configuration file says of the quantization, in words that both files share."""
+    """The quantization by one configuration file, `config.json` or `hf_quant_config.json`.
+
+    `algo` is the `quant_algo`, `cache` the KV cache's; `exclude` are patterns of modules, `layers` the formats of
+    single layers in a mixed checkpoint.
+    """
 
     file: str
     algo: str | None
@@ -26,37 +31,43 @@ class Quantization:
 
 @dataclass(frozen=True)
 class Layer:
-    """A module with a weight: the tensors that stand directly under its name, by their last part."""
+    """A module with a weight: its own tensors, by the last part of their names."""
 
     name: str
-    tensors: dict[str, Stored]
+    tensors: dict[str, TensorHeader]
 
     @property
-    def weight(self) -> Stored:
+    def weight(self) -> TensorHeader:
         return self.tensors["weight"]
 
     @property
     def quantized(self) -> bool:
-        return "weight_scale" in self.tensors or self.weight.dtype in ("I8", "U8", "F8_E4M3")
+        return "weight_scale" in self.tensors or self.weight.dtype in WEIGHT_TYPES
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder's tensors by name, its model configuration, and what its files say of the quantization."""
+    """A folder's tensors by name, its model configuration, and the quantization by each configuration file."""
 
     folder: Path
-    tensors: dict[str, Stored]
+    tensors: dict[str, TensorHeader]
     config: dict[str, Any]
-    said: tuple[Quantization, ...]
+    quantizations: tuple[Quantization, ...]
 
     @property
     def quantization(self) -> Quantization:
-        """What hf_quant_config.json says, or config.json where there is none."""
-        return self.said[0]
+        """The quantization by hf_quant_config.json, or by config.json where that is absent."""
+        return self.quantizations[0]
+
+    @property
+    def text_config(self) -> dict[str, Any]:
+        """The language model's configuration: `text_config` of config.json, or all of it where there is none."""
+        text = self.config.get("text_config")
+        return text if isinstance(text, dict) else self.config
 
     def layers(self) -> Iterator[Layer]:
         """Yield the modules that have a weight, by name."""
-        by_module: dict[str, dict[str, Stored]] = {}
+        by_module: dict[str, dict[str, TensorHeader]] = {}
         for name, tensor in self.tensors.items():
             module, _, last = name.rpartition(".")
             by_module.setdefault(module, {})[last] = tensor
@@ -65,9 +76,8 @@ class Checkpoint:
                 yield Layer(module, by_module[module])
 
     def dtype(self) -> str | None:
-        """Return the model's element type as safetensors names it, if config.json tells it."""
-        text = self.config.get("text_config")
-        for config in (self.config, text if isinstance(text, dict) else {}):
+        """Return the model's element type as safetensors names it, or None where config.json does not name it."""
+        for config in (self.config, self.text_config):
             named = config.get("dtype") or config.get("torch_dtype")
             if isinstance(named, str):
                 return {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}.get(named)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from toolkit.errors import EnvironmentProblem, UsageError
+from toolkit.errors import UsageError
+from toolkit.extras import need
 
 if TYPE_CHECKING:
     from regression.effects.machine import Python
@@ -60,9 +61,4 @@ def make_kit(
 
 def need_libraries() -> None:
     """Raise `EnvironmentProblem` where the extra `regression` is not installed."""
-    try:
-        import jinja2  # noqa: F401
-        import numpy  # noqa: F401
-    except ImportError as error:
-        remedy = "install the extra: pip install 'patchset[regression]'"
-        raise EnvironmentProblem(f"{error.name} is not installed", remedy=remedy) from None
+    need("jinja2", "numpy", extra="regression")

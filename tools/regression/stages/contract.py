@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from checkpoint.breach import several
 from checkpoint.checks.cache import is_vision
 from checkpoint.checks.check import check
-from checkpoint.checks.finding import several
 from checkpoint.formats import CACHE_SCALES, SCALES
 from checkpoint.reading.load import load
 from regression.figures.verdict import Check, holds

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from checkpoint.quantize.job import CACHES, FORMATS, Job
+from checkpoint.formats import by_name
+from checkpoint.quantize.job import CACHES, QuantizeJob
 from checkpoint.quantize.run import WORKER
 from regression.effects.stages import digest
 from regression.model.scenario import Scenario
@@ -41,10 +42,10 @@ class Quantized:
 def quantize_step(bench: Bench, kit: Kit, scenario: Scenario, variant: Variant, *, vision: bool = False) -> Step:
     """Return the step that makes the scenario's checkpoint; `vision` plants a defect: the vision tower is quantized."""
     changed = bench.overlay("modelopt", bench.quantize, variant)
-    job = Job(
+    job = QuantizeJob(
         model=str(kit.model),
         out="",
-        config=FORMATS[NAMES.get(scenario.format, scenario.format)],
+        config=by_name(NAMES.get(scenario.format, scenario.format)).config or "",
         cache_config=CACHES["fp8" if scenario.kv == "fp8" else "none"],
         captions=str(kit.captions),
         images="",

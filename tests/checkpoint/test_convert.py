@@ -1,4 +1,4 @@
-"""`checkpoint convert` on checkpoints of a few numbers: the arithmetic has to come out the same."""
+"""`checkpoint convert` on checkpoints of a few numbers: the arithmetic stays the same."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any
 import numpy
 import pytest
 
-from checkpoint.convert.fold import Shape, fold
-from checkpoint.convert.tensors import Tensor, Values, encode, read_file, write_file
-from regression.cli.main import main
+from checkpoint.cli.main import main
+from checkpoint.convert.fold import AttentionShape, fold
+from checkpoint.convert.tensors import Tensor, Values, encode, map_tensors, write_file
+from checkpoint.reading.header import read_header
 
 HIDDEN, HEADS, KV, SIZE, INNER = 8, 4, 2, 2, 6
-SHAPE = Shape(head_size=SIZE, kv_heads=KV)
+SHAPE = AttentionShape(head_size=SIZE, kv_heads=KV)
 LAYER = "model.layers.0"
 INPUTS = {"q_proj": HIDDEN, "k_proj": HIDDEN, "v_proj": HIDDEN, "o_proj": HEADS * SIZE}
 INPUTS |= {"gate_proj": HIDDEN, "up_proj": HIDDEN, "down_proj": INNER}
@@ -28,11 +29,11 @@ def layer(kind: str) -> str:
 
 
 def checkpoint(dtype: str = "F32", scale: Callable[[int], Values] | None = None) -> dict[str, Tensor]:
-    """A decoder layer as ModelOpt writes it; `scale` gives the factors of so many channels."""
+    """Return a decoder layer as ModelOpt writes it; `scale` returns the factors of a number of channels."""
     random = numpy.random.default_rng(3)
-    made: dict[str, Tensor] = {"lm_head.weight": encode(random.normal(size=(10, HIDDEN)), dtype)}
+    tensors: dict[str, Tensor] = {"lm_head.weight": encode(random.normal(size=(10, HIDDEN)), dtype)}
     for norm in ("input_layernorm", "post_attention_layernorm"):
-        made[f"{LAYER}.{norm}.weight"] = encode(random.normal(size=HIDDEN), dtype)
+        tensors[f"{LAYER}.{norm}.weight"] = encode(random.normal(size=HIDDEN), dtype)
     factors: dict[int, Values] = {}
     for kind, size in INPUTS.items():
         if kind in ("q_proj", "o_proj", "gate_proj", "down_proj"):
@@ -41,38 +42,38 @@ def checkpoint(dtype: str = "F32", scale: Callable[[int], Values] | None = None)
             one = scale(count) if scale else 2.0 ** random.integers(-6, 6, count)
             factors[size] = numpy.repeat(one.reshape(KV, SIZE), HEADS // KV, 0).ravel() if kind == "o_proj" else one
         weight = random.integers(-127, 128, (OUTPUTS[kind], size)).astype("i1")
-        made[f"{layer(kind)}.weight"] = Tensor("I8", weight.shape, weight.tobytes())
-        made[f"{layer(kind)}.weight_scale"] = encode(random.uniform(0.01, 0.1, OUTPUTS[kind]), "F32")
-        made[f"{layer(kind)}.input_scale"] = Tensor("F32", (), numpy.float32(0.02).tobytes())
-        made[f"{layer(kind)}.pre_quant_scale"] = encode(factors[size], dtype)
+        tensors[f"{layer(kind)}.weight"] = Tensor("I8", weight.shape, weight.tobytes())
+        tensors[f"{layer(kind)}.weight_scale"] = encode(random.uniform(0.01, 0.1, OUTPUTS[kind]), "F32")
+        tensors[f"{layer(kind)}.input_scale"] = Tensor("F32", (), numpy.float32(0.02).tobytes())
+        tensors[f"{layer(kind)}.pre_quant_scale"] = encode(factors[size], dtype)
         if kind in ("v_proj", "up_proj"):
-            made[f"{layer(kind)}.bias"] = encode(random.normal(size=OUTPUTS[kind]), dtype)
-    return made
+            tensors[f"{layer(kind)}.bias"] = encode(random.normal(size=OUTPUTS[kind]), dtype)
+    return tensors
 
 
 def run(tensors: dict[str, Tensor], smooth: bool) -> dict[str, Values]:
-    """The layer in fp32: what each linear layer gets after its smoothing, from a fixed hidden state."""
+    """Return the input of each linear layer after its smoothing, in fp32, from a fixed hidden state."""
     value = {name: tensor.values().astype(numpy.float32) for name, tensor in tensors.items()}
 
     def project(kind: str, x: Values) -> Values:
         name = layer(kind)
         x = x * value[f"{name}.pre_quant_scale"] if smooth else x
-        seen[kind] = x
+        inputs[kind] = x
         quantized = (x / value[f"{name}.input_scale"]).round().clip(-128, 127)
         accumulated = quantized.astype(numpy.float64) @ value[f"{name}.weight"].T.astype(numpy.float64)
         scales = value[f"{name}.input_scale"] * value[f"{name}.weight_scale"]
         bias = value.get(f"{name}.bias", numpy.float32(0))
         return (accumulated.astype(numpy.float32) * scales).astype(numpy.float32) + bias
 
-    seen: dict[str, Values] = {}
+    inputs: dict[str, Values] = {}
     hidden = numpy.random.default_rng(5).normal(size=HIDDEN).astype(numpy.float32)
     normal = hidden * value[f"{LAYER}.input_layernorm.weight"]
     project("q_proj", normal), project("k_proj", normal)
     heads = project("v_proj", normal).reshape(KV, SIZE)
-    seen["out"] = project("o_proj", numpy.repeat(heads, HEADS // KV, 0).ravel())
+    inputs["out"] = project("o_proj", numpy.repeat(heads, HEADS // KV, 0).ravel())
     normal = hidden * value[f"{LAYER}.post_attention_layernorm.weight"]
-    seen["end"] = project("down_proj", numpy.tanh(project("gate_proj", normal)) * project("up_proj", normal))
-    return seen
+    inputs["end"] = project("down_proj", numpy.tanh(project("gate_proj", normal)) * project("up_proj", normal))
+    return inputs
 
 
 def test_powers_of_two_fold_without_changing_a_bit() -> None:
@@ -128,7 +129,7 @@ def changed_tensor(kind: str, values: Values) -> dict[str, Tensor]:
         ({"model.layers.1.mlp.down_proj.pre_quant_scale": encode(numpy.ones(2), "F32")}, "1.mlp.down", "no up_proj"),
     ],
 )
-def test_what_cannot_be_folded_is_named(change: dict[str, Tensor], where: str, why: str) -> None:
+def test_each_refusal_is_named(change: dict[str, Tensor], where: str, why: str) -> None:
     _, refused, _ = fold({**checkpoint(), **change}, SHAPE, kv_quantized=False)
     assert any(where in item.layer and why in item.why for item in refused), refused
 
@@ -164,14 +165,14 @@ CONFIG: dict[str, Any] = {
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "checkpoint"
-    made.mkdir()
-    write_file(made / "model.safetensors", checkpoint())
-    (made / "config.json").write_text(json.dumps(CONFIG))
-    said = {"quantization": {"quant_algo": "W8A8_SQ_PER_CHANNEL", "kv_cache_quant_algo": None}}
-    (made / "hf_quant_config.json").write_text(json.dumps(said))
-    (made / "tokenizer.json").write_text("{}")
-    return made
+    source = tmp_path / "checkpoint"
+    source.mkdir()
+    write_file(source / "model.safetensors", checkpoint())
+    (source / "config.json").write_text(json.dumps(CONFIG))
+    exported = {"quantization": {"quant_algo": "W8A8_SQ_PER_CHANNEL", "kv_cache_quant_algo": None}}
+    (source / "hf_quant_config.json").write_text(json.dumps(exported))
+    (source / "tokenizer.json").write_text("{}")
+    return source
 
 
 def test_the_folder_that_is_written(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -179,9 +180,9 @@ def test_the_folder_that_is_written(folder: Path, tmp_path: Path, capsys: pytest
     assert main(["convert", str(folder), str(target), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"layers": 7, "left": 1, "exact": True}
     assert sorted(file.name for file in target.iterdir()) == ["config.json", "model.safetensors", "tokenizer.json"]
-    said = json.loads((target / "config.json").read_text())["quantization_config"]
-    assert (said["quant_method"], said["ignore"]) == ("compressed-tensors", ["lm_head"])
-    tensors = read_file(target / "model.safetensors")
+    config = json.loads((target / "config.json").read_text())["quantization_config"]
+    assert (config["quant_method"], config["ignore"]) == ("compressed-tensors", ["lm_head"])
+    tensors = map_tensors(read_header(target / "model.safetensors"))
     assert not [name for name in tensors if "pre_quant" in name]
     assert tensors[f"{layer('q_proj')}.weight_scale"].shape == (HEADS * SIZE, 1)
     assert tensors[f"{layer('q_proj')}.input_scale"].shape == (1,)
@@ -200,7 +201,7 @@ def test_a_refusal_writes_nothing(folder: Path, tmp_path: Path, capsys: pytest.C
     [
         ({"model_type": "gemma2"}, 2, "gemma2 is not known to be foldable"),
         ({"quantization_config": {"quant_algo": "FP8"}}, 2, "is quantized as FP8"),
-        ({"quantization_config": None}, 2, "is quantized as none"),
+        ({"quantization_config": None}, 2, "holds no quantized checkpoint"),
     ],
 )
 def test_other_checkpoints_are_refused(
@@ -210,6 +211,54 @@ def test_other_checkpoints_are_refused(
     (folder / "config.json").write_text(json.dumps({**CONFIG, **change}))
     assert main(["convert", str(folder), str(tmp_path / "out")]) == code
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+INDEX = "model.safetensors.index.json"
+
+
+def shard(folder: Path) -> dict[str, str]:
+    """Split the checkpoint's file in two, with an index; return the index's weight_map."""
+    tensors = checkpoint()
+    names = {name: f"model-0000{1 + ('mlp' in name)}-of-00002.safetensors" for name in tensors}
+    for file in {*names.values()}:
+        write_file(folder / file, {name: tensor for name, tensor in tensors.items() if names[name] == file})
+    (folder / "model.safetensors").unlink()
+    (folder / INDEX).write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": names}))
+    return names
+
+
+def test_a_sharded_checkpoint_keeps_its_files_and_index(folder: Path, tmp_path: Path) -> None:
+    names = shard(folder)
+    assert main(["convert", str(folder), str(tmp_path / "out")]) == 0
+    index = json.loads((tmp_path / "out" / INDEX).read_text())
+    assert index["metadata"] == {"total_size": 1}
+    assert index["weight_map"] == {name: file for name, file in names.items() if "pre_quant" not in name}
+    for file in {*names.values()}:
+        written = {header.name for header in read_header(tmp_path / "out" / file)}
+        assert written == {name for name in index["weight_map"] if names[name] == file}
+
+
+def test_an_index_against_its_files_is_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = shard(folder)
+    (folder / names["lm_head.weight"]).unlink()
+    assert main(["convert", str(folder), str(tmp_path / "out")]) == 5
+    assert names["lm_head.weight"] in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_weights_is_a_wrong_folder(folder: Path, tmp_path: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    assert main(["convert", str(folder), str(tmp_path / "out")]) == 2
+
+
+def test_a_cache_that_is_not_fp8_is_refused(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "hf_quant_config.json").unlink()
+    quantization = {**CONFIG["quantization_config"], "kv_cache_scheme": {"type": "int", "num_bits": 8}}
+    (folder / "config.json").write_text(json.dumps({**CONFIG, "quantization_config": quantization}))
+    assert main(["convert", str(folder), str(tmp_path / "out")]) == 2
+    assert "the KV cache is quantized as int8" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("size", [0, 5, 100, 2000])

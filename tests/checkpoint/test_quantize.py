@@ -1,4 +1,4 @@
-"""`checkpoint quantize` around ModelOpt: what it refuses, what it shows, and that nothing is left half done."""
+"""`checkpoint quantize` around ModelOpt: refusals, progress, and a complete output or none."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from checkpoint.cli.main import main
 from checkpoint.quantize import run
-from checkpoint.quantize.job import Job
-from regression.cli.main import main
+from checkpoint.quantize.job import QuantizeJob
 from toolkit.errors import BuildFailed, EnvironmentProblem, UsageError
 from toolkit.progress import Task
 
@@ -19,18 +19,18 @@ PYTHON = Path(sys.executable)
 WORKS = """
 import json, os, sys
 job = json.loads(sys.argv[1])
-say = lambda **values: os.write(int(sys.argv[2]), (json.dumps(values) + "\\n").encode())
-say(task="load")
-say(task="calibrate", total=2, unit="batches"); say(done=1); say(done=2)
-print("a library talks")
+send = lambda **values: os.write(int(sys.argv[2]), (json.dumps(values) + "\\n").encode())
+send(task="load")
+send(task="calibrate", total=2, unit="batches"); send(done=1); send(done=2)
+print("a library's output")
 os.mkdir(job["out"]); open(job["out"] + "/config.json", "w").write("{}")
-say(result={"modelopt": "0.46.0+patchset.0", "seconds": {"calibrate": 1.0}, "peak_gpu_bytes": 0, "peak_host_bytes": 5})
+send(result={"modelopt": "0.46.0+patchset.0", "seconds": {"calibrate": 1.0}, "peak_gpu_bytes": 0, "peak_host_bytes": 5})
 """
-FAILS = WORKS.replace("say(result", "raise SystemExit('CUDA out of memory')\nsay(result")
+FAILS = WORKS.replace("send(result", "raise SystemExit('CUDA out of memory')\nsend(result")
 
 
-class Shown:
-    """A reporter that keeps what it is told."""
+class Recorder:
+    """A reporter that keeps its tasks and their updates."""
 
     def __init__(self) -> None:
         self.tasks: list[tuple[str, int | None, list[int]]] = []
@@ -42,14 +42,14 @@ class Shown:
         done: list[int] = []
         self.tasks.append((title, total, done))
 
-        class Kept:
+        class Recorded:
             def update(self, count: int, total: int | None = None) -> None:
                 done.append(count)
 
-        yield Kept()
+        yield Recorded()
 
 
-def job(folder: Path, **changes: str) -> Job:
+def job(folder: Path, **changes: str) -> QuantizeJob:
     (folder / "captions.txt").write_text("a dog\n")
     values = {
         "model": "m",
@@ -58,14 +58,14 @@ def job(folder: Path, **changes: str) -> Job:
         "images": "",
         **changes,
     }
-    return Job(
+    return QuantizeJob(
         config="FP8_DEFAULT_CFG", cache_config="", samples=1, length=8, batch=1, device="cpu", alpha=None, **values
     )
 
 
 @pytest.fixture
 def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A worker of a few lines in the place of ModelOpt's."""
+    """Put a worker of a few lines in the place of ModelOpt's."""
     file = tmp_path / "worker.py"
     file.write_text(WORKS)
     monkeypatch.setattr(run, "WORKER", file)
@@ -73,22 +73,22 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_progress_and_a_complete_folder(tmp_path: Path, worker: Path) -> None:
-    shown = Shown()
-    made = run.quantize(PYTHON, job(tmp_path), shown)
-    assert shown.tasks == [("load", None, []), ("calibrate", 2, [1, 2])]
-    assert (made.folder, made.modelopt) == (str(tmp_path / "out"), "0.46.0+patchset.0")
+    recorder = Recorder()
+    result = run.quantize(PYTHON, job(tmp_path), recorder)
+    assert recorder.tasks == [("load", None, []), ("calibrate", 2, [1, 2])]
+    assert (result.folder, result.modelopt) == (str(tmp_path / "out"), "0.46.0+patchset.0")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["captions.txt", "out", "worker.py"]
 
 
 def test_an_empty_folder_is_not_in_the_way(tmp_path: Path, worker: Path) -> None:
     (tmp_path / "out").mkdir()
-    assert run.quantize(PYTHON, job(tmp_path), Shown()).seconds == {"calibrate": 1.0}
+    assert run.quantize(PYTHON, job(tmp_path), Recorder()).seconds == {"calibrate": 1.0}
 
 
 def test_a_failure_leaves_the_log_only(tmp_path: Path, worker: Path) -> None:
     worker.write_text(FAILS)
     with pytest.raises(BuildFailed) as caught:
-        run.quantize(PYTHON, job(tmp_path), Shown())
+        run.quantize(PYTHON, job(tmp_path), Recorder())
     assert str(tmp_path / "out.log") in caught.value.message
     assert "CUDA out of memory" in caught.value.details
     assert sorted(path.name for path in tmp_path.iterdir()) == ["captions.txt", "out.log", "worker.py"]
@@ -97,20 +97,20 @@ def test_a_failure_leaves_the_log_only(tmp_path: Path, worker: Path) -> None:
 def test_a_worker_that_dies_is_a_failure(tmp_path: Path, worker: Path) -> None:
     worker.write_text("import os; os.kill(os.getpid(), 9)")
     with pytest.raises(BuildFailed):
-        run.quantize(PYTHON, job(tmp_path), Shown())
+        run.quantize(PYTHON, job(tmp_path), Recorder())
 
 
-def test_what_is_in_the_way_or_absent(tmp_path: Path, worker: Path) -> None:
+def test_an_output_in_the_way_and_absent_inputs(tmp_path: Path, worker: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/mine").touch()
-    with pytest.raises(UsageError, match="is there already"):
-        run.quantize(PYTHON, job(tmp_path), Shown())
+    with pytest.raises(UsageError, match="exists already"):
+        run.quantize(PYTHON, job(tmp_path), Recorder())
     assert (tmp_path / "out/mine").exists()
     other = str(tmp_path / "other")
     with pytest.raises(UsageError, match="is not a file"):
-        run.quantize(PYTHON, job(tmp_path, out=other, captions="nowhere.txt"), Shown())
+        run.quantize(PYTHON, job(tmp_path, out=other, captions="nowhere.txt"), Recorder())
     with pytest.raises(UsageError, match="is not a folder"):
-        run.quantize(PYTHON, job(tmp_path, out=other, images="nowhere"), Shown())
+        run.quantize(PYTHON, job(tmp_path, out=other, images="nowhere"), Recorder())
 
 
 def test_a_python_without_modelopt(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The scripts that users run, with a Python and an hf_ptq.py of a few lines in the place of the real ones."""
+"""The scripts of scripts/qwen, with a Python and an hf_ptq.py of a few lines in the place of the real ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 SCRIPTS = Path(__file__).parents[2] / "scripts/qwen"
 W8A8 = SCRIPTS / "quantize_qwen2_5_vl_3b_w8a8_coco2017.sh"
 FP8 = SCRIPTS / "quantize_qwen2_5_vl_3b_fp8_coco2017.sh"
-# Asked for a version it gives one; as hf_ptq.py it writes its arguments where the checkpoint goes.
+# With -c it prints a version; as hf_ptq.py it prints its arguments and writes a checkpoint.
 PYTHON = """#!/usr/bin/env bash
 [ "$1" = -c ] && { echo "$VERSION"; exit 0; }
 echo "$@"
@@ -19,7 +19,7 @@ while [ "$1" != --export_path ]; do shift; done
 [ -n "$FAIL" ] && { mkdir -p "$2"; exit 1; }
 mkdir -p "$2" && echo done > "$2/config.json"
 """
-CHECK = '#!/usr/bin/env bash\necho "checked $*"\nexit "${VERDICT:-0}"\n'
+CHECK = '#!/usr/bin/env bash\necho "checked $*"\nexit "${STATUS:-0}"\n'
 
 
 @pytest.fixture
@@ -40,66 +40,66 @@ def run(script: Path, *options: str, **env: str) -> subprocess.CompletedProcess[
 
 
 @pytest.mark.parametrize(("script", "format_"), [(W8A8, "int8_sq"), (FP8, "fp8")])
-def test_what_hf_ptq_is_asked(tmp_path: Path, tools: list[str], script: Path, format_: str) -> None:
+def test_the_arguments_of_hf_ptq(tmp_path: Path, tools: list[str], script: Path, format_: str) -> None:
     out = tmp_path / "out"
-    done = run(script, *tools, "--model", "m", "--output", str(out), "--", "--skip_generate")
-    assert done.returncode == 0, done.stderr
+    process = run(script, *tools, "--model", "m", "--output", str(out), "--", "--skip_generate")
+    assert process.returncode == 0, process.stderr
     expected = (
         f"--qformat {format_} --kv_cache_qformat fp8 --dataset coco2017_captions_local "
         "--calib_size 4096 --calib_seq 512 --batch_size 0 --skip_generate"
     )
-    assert expected in done.stdout
+    assert expected in process.stdout
     assert (out / "config.json").exists()
-    assert f"checked check {out}" in done.stdout
+    assert f"checked check {out}" in process.stdout
     assert not list(tmp_path.glob(".*partial"))
 
 
 def test_the_option_that_checked_before(tmp_path: Path, tools: list[str]) -> None:
     out = tmp_path / "out"
-    done = run(W8A8, *tools, "--regression", str(tmp_path / "checkpoint"), "--output", str(out))
-    assert f"checked check-checkpoint {out}" in done.stdout
+    process = run(W8A8, *tools, "--regression", str(tmp_path / "checkpoint"), "--output", str(out))
+    assert f"checked check-checkpoint {out}" in process.stdout
 
 
-def test_the_verdict_is_the_exit_code(tmp_path: Path, tools: list[str]) -> None:
-    assert run(W8A8, *tools, "--output", str(tmp_path / "out"), VERDICT="12").returncode == 12
+def test_the_exit_code_is_that_of_the_check(tmp_path: Path, tools: list[str]) -> None:
+    assert run(W8A8, *tools, "--output", str(tmp_path / "out"), STATUS="12").returncode == 12
 
 
 def test_a_failure_leaves_nothing(tmp_path: Path, tools: list[str]) -> None:
-    done = run(W8A8, *tools, "--output", str(tmp_path / "out"), FAIL="yes")
-    assert done.returncode == 11
+    process = run(W8A8, *tools, "--output", str(tmp_path / "out"), FAIL="yes")
+    assert process.returncode == 11
     assert not (tmp_path / "out").exists()
     assert not list(tmp_path.glob(".*partial"))
 
 
 def test_modelopt_and_script_have_to_be_patched(tmp_path: Path, tools: list[str]) -> None:
-    done = run(W8A8, *tools, "--output", str(tmp_path / "out"), VERSION="0.46.0")
-    assert (done.returncode, "not of this project's series" in done.stderr) == (9, True)
+    process = run(W8A8, *tools, "--output", str(tmp_path / "out"), VERSION="0.46.0")
+    assert (process.returncode, "not of this project's series" in process.stderr) == (9, True)
     assert run(W8A8, *tools, "--output", str(tmp_path / "a"), "--unpatched", VERSION="0.46.0").returncode == 0
     (tmp_path / "hf_ptq.py").write_text("as upstream has it")
-    done = run(W8A8, *tools, "--output", str(tmp_path / "out"))
-    assert (done.returncode, "is not patched" in done.stderr) == (9, True)
+    process = run(W8A8, *tools, "--output", str(tmp_path / "out"))
+    assert (process.returncode, "is not patched" in process.stderr) == (9, True)
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         (["--bogus"], "unknown option --bogus"),
         (["--model"], "--model needs a value"),
         (["--calib-size", "many"], "many is not a number"),
         (["--captions", "nowhere.txt"], "nowhere.txt is not a file"),
-        (["--output", "."], ". is there already"),
+        (["--output", "."], ". exists already"),
     ],
 )
-def test_bad_options(tools: list[str], options: list[str], words: str) -> None:
-    done = run(FP8, *tools, *options)
-    assert done.returncode == 2
-    assert words in done.stderr
-    assert "remedy:" in done.stderr
+def test_bad_options(tools: list[str], options: list[str], message: str) -> None:
+    process = run(FP8, *tools, *options)
+    assert process.returncode == 2
+    assert message in process.stderr
+    assert "remedy:" in process.stderr
 
 
 @pytest.mark.parametrize("script", [W8A8, FP8])
 def test_help(script: Path) -> None:
-    done = run(script, "--help")
-    assert done.returncode == 0
-    assert f"Usage: {script.name}" in done.stdout
-    assert "--calib-size N" in done.stdout
+    process = run(script, "--help")
+    assert process.returncode == 0
+    assert f"Usage: {script.name}" in process.stdout
+    assert "--calib-size N" in process.stdout

@@ -1,25 +1,25 @@
-"""What is wrong with a checkpoint, one thing each."""
+"""A breach of a checkpoint's format, and the result of a check."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Literal
 
 Rule = Literal["file", "config", "missing", "dtype", "shape", "value", "fused", "phantom", "cache", "layers"]
 
-# What a rule's breach means for who serves the checkpoint, and what to do.
+# The effect of a rule's breach on serving, and the remedy.
 EXPLAINED: dict[Rule, str] = {
-    "file": "The files do not hold together: export again, or copy again.",
+    "file": "The files do not fit together: export again, or copy again.",
     "config": "A server takes the format from these files, and would load the tensors as something else.",
     "missing": "A server that expects the tensor refuses the checkpoint or runs with a scale of one.",
     "dtype": "The element type is not the format's, so that the bytes would be read as other numbers.",
-    "shape": "The shape is not the one that belongs to the weight.",
-    "value": "A scale has to be finite and above zero, a weight finite: anything else spreads to every answer.",
-    "fused": "A server fuses these layers, which quantize their common input once: they have to agree.",
-    "phantom": "There is no layer that the tensor belongs to; vLLM refuses such a checkpoint.",
+    "shape": "The shape does not belong to the weight.",
+    "value": "A scale must be finite and above zero, a weight finite: anything else spreads to every answer.",
+    "fused": "A server fuses these layers and quantizes their common input once: they must agree.",
+    "phantom": "The tensor belongs to no layer; vLLM refuses such a checkpoint.",
     "cache": "The KV cache's scales are not those that the configuration announces.",
-    "layers": "A layer of the model is not there.",
+    "layers": "A layer of the model is absent.",
 }
 
 
@@ -31,13 +31,13 @@ class Breach:
     where: str
     text: str
 
-    def as_json(self) -> dict[str, str]:
-        return asdict(self)
-
 
 @dataclass(frozen=True)
-class Verdict:
-    """What was found in a checkpoint; notes are no breaches."""
+class CheckResult:
+    """The result of checking one checkpoint; notes are no breaches.
+
+    `bytes` is the size of all tensors, `quantized` and `left_alone` count matrices.
+    """
 
     folder: str
     algo: str | None
@@ -54,11 +54,11 @@ class Verdict:
         return not self.breaches
 
     def as_json(self) -> dict[str, object]:
-        return {**asdict(self), "good": self.good, "breaches": [item.as_json() for item in self.breaches]}
+        return {**asdict(self), "good": self.good}
 
 
 def several(names: Iterable[str], limit: int = 3) -> str:
-    """Return names as a text that ends after a few."""
-    found: Sequence[str] = list(names)
-    more = f" and {len(found) - limit} more" if len(found) > limit else ""
-    return ", ".join(found[:limit]) + more
+    """Return names as a text that ends after `limit` of them."""
+    shown = list(names)
+    more = f" and {len(shown) - limit} more" if len(shown) > limit else ""
+    return ", ".join(shown[:limit]) + more

@@ -1,4 +1,4 @@
-"""Checkpoints in ModelOpt's formats, small, written byte by byte, to be spoilt by the tests."""
+"""Small checkpoints in ModelOpt's formats, written byte by byte, for the tests to damage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import numpy as np
 N, K = 32, 64
 LINEARS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj",
            "mlp.up_proj", "mlp.down_proj")  # fmt: skip
-DTYPES = {"F32": np.float32, "F16": np.float16, "I8": np.int8, "U8": np.uint8, "F64": np.float64}
 
 Array = np.ndarray[Any, Any]
 
@@ -41,7 +40,7 @@ def bf16(values: Any) -> Tensor:
 
 
 def linear(algo: str, rng: np.random.Generator) -> dict[str, Tensor]:
-    """Return what a layer of N rows and K columns has in a format."""
+    """Return the tensors of a quantized layer of N rows and K columns."""
     rows = Tensor("F32", (rng.random(N) * 0.01 + 0.001).astype(np.float32))
     scale, second = f32(0.01), f32(0.002)
     smooth = bf16(np.linspace(0.1, 2, K))
@@ -63,6 +62,11 @@ def linear(algo: str, rng: np.random.Generator) -> dict[str, Tensor]:
             "pre_quant_scale": smooth,
         },
         "MXFP8": {"weight": e4m3, "weight_scale": Tensor("U8", np.full((N, K // 32), 120, np.uint8))},
+        # The row that test_formats.py adds; 0x3C is 1 in e5m2.
+        "INT16_PER_BLOCK": {
+            "weight": Tensor("I16", int8.data.astype(np.int16)), "clip": scale,
+            "block_scale": Tensor("F8_E5M2", np.full((N, K // 32), 0x3C, np.uint8)),
+        },
     }[algo]  # fmt: skip
 
 
@@ -76,8 +80,8 @@ GROUPS: dict[str, tuple[tuple[str, int], tuple[str, int] | None]] = {
 
 
 @dataclass
-class Made:
-    """A checkpoint that is to be written: change what it holds, then `write` it."""
+class Sample:
+    """A checkpoint in memory: change its tensors and configurations, then `write` it."""
 
     tensors: dict[str, Tensor]
     config: dict[str, Any]
@@ -96,25 +100,25 @@ class Made:
             weight_map = {name: self.files.get(name, "model.safetensors") for name in self.tensors}
             (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
         (folder / "config.json").write_text(json.dumps(self.config))
-        said = {"producer": {"name": "modelopt", "version": "0.46.0"}, "quantization": self.quant}
-        (folder / "hf_quant_config.json").write_text(json.dumps(said))
+        exported = {"producer": {"name": "modelopt", "version": "0.46.0"}, "quantization": self.quant}
+        (folder / "hf_quant_config.json").write_text(json.dumps(exported))
         return folder
 
 
 def safetensors(tensors: Mapping[str, Tensor]) -> bytes:
     """Return a file in the safetensors format."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    at = 0
+    position = 0
     for name, tensor in tensors.items():
         size = tensor.data.nbytes
-        header[name] = {"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": [at, at + size]}
-        at += size
+        header[name] = {"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": [position, position + size]}
+        position += size
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text + b"".join(tensor.data.tobytes() for tensor in tensors.values())
 
 
-def checkpoint(algo: str = "W8A8_SQ_PER_CHANNEL", *, layers: int = 2, vision: bool = True) -> Made:
+def checkpoint(algo: str = "W8A8_SQ_PER_CHANNEL", *, layers: int = 2, vision: bool = True) -> Sample:
     """Return a good checkpoint: a language model of some layers with an FP8 KV cache, and a vision tower."""
     rng = np.random.default_rng(0)
     tensors = {"model.embed_tokens.weight": bf16(rng.random((40, K))), "model.norm.weight": bf16(np.ones(K))}
@@ -132,7 +136,7 @@ def checkpoint(algo: str = "W8A8_SQ_PER_CHANNEL", *, layers: int = 2, vision: bo
         tensors["visual.patch_embed.proj.weight"] = bf16(rng.random((K, 3, 2, 14, 14)))
         tensors["visual.blocks.0.attn.qkv.weight"] = bf16(rng.random((3 * K, K)))
         exclude.append("visual*")
-    said: dict[str, Any] = {
+    quantization: dict[str, Any] = {
         "quant_algo": algo,
         "ignore": exclude,
         "kv_cache_scheme": {"dynamic": False, "num_bits": 8, "type": "float"},
@@ -143,7 +147,7 @@ def checkpoint(algo: str = "W8A8_SQ_PER_CHANNEL", *, layers: int = 2, vision: bo
         group: dict[str, Any] = {"targets": ["Linear"], "weights": {"type": weights[0], "num_bits": weights[1]}}
         if activations:
             group["input_activations"] = {"type": activations[0], "num_bits": activations[1]}
-        said["config_groups"] = {"group_0": group}
+        quantization["config_groups"] = {"group_0": group}
     quant: dict[str, Any] = {"quant_algo": algo, "kv_cache_quant_algo": "FP8", "exclude_modules": list(exclude)}
     if "NVFP4" in algo:
         quant["group_size"] = 16
@@ -152,6 +156,6 @@ def checkpoint(algo: str = "W8A8_SQ_PER_CHANNEL", *, layers: int = 2, vision: bo
         "dtype": "bfloat16",
         "tie_word_embeddings": False,
         "text_config": {"num_hidden_layers": layers},
-        "quantization_config": said,
+        "quantization_config": quantization,
     }
-    return Made(tensors, config, quant)
+    return Sample(tensors, config, quant)
