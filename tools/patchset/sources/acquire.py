@@ -93,7 +93,7 @@ def acquire(
                     why_not = error.message
                     why = "its git host did not give the commit"
             else:
-                from patchset.sources.transport import redacted
+                from patchset.sources.urls import redacted
 
                 why_not = f"{redacted(url)} does not answer: {why_not}"
                 why = "its git host does not answer"

@@ -132,7 +132,7 @@ def fetch(git: Git, url: str, commit: str, reporter: Reporter, title: str) -> No
     from git.exc import GitCommandError
     from git.util import finalize_process
 
-    from patchset.sources.transport import redacted, without_users
+    from patchset.sources.urls import redacted
 
     said: list[str] = []
     command = Command(str(git.gitdir))
@@ -156,7 +156,7 @@ def fetch(git: Git, url: str, commit: str, reporter: Reporter, title: str) -> No
             try:
                 handle_process_output(process, None, progress.new_message_handler(), finalize_process)
             except GitCommandError:
-                said = [without_users(line) for line in progress.error_lines if line.strip()][-4:]
+                said = [redacted(line) for line in progress.error_lines if line.strip()][-4:]
     if said or git.tree_of(commit) is None:
         raise SourceUnavailable(
             f"{redacted(url)} did not give {title} ({commit})",
