@@ -1,7 +1,7 @@
 """Download a file whose sha256 is recorded: resumable, safe against kills and against other processes.
 
 The bytes go to `<target>.part`, which is locked while a process writes it and stays where that process is
-stopped. The next one requests the rest by Range (RFC 9110, 14), with If-Range where the server sent a validator.
+stopped. The next request is for the rest, by Range (RFC 9110, 14), with If-Range where the server sent a validator.
 `target` appears in one step, when all bytes are on the disk and their sha256 is the recorded one. No answer is
 judged by its headers: where the sha256 of a resumed file is wrong, the transfer starts anew, once.
 """
@@ -22,7 +22,6 @@ from typing import Literal
 import requests
 from urllib3.exceptions import IncompleteRead
 
-from patchset.sources import pipconfig
 from patchset.sources.pipconfig import PipConfig
 from patchset.sources.registry import RemoteFile
 from patchset.sources.transport import BACKOFF, exchange
@@ -40,7 +39,7 @@ def download(
     target: Path,
     reporter: Reporter,
     *,
-    config: PipConfig | None = None,
+    config: PipConfig,
     backoff: float = BACKOFF,
 ) -> Path:
     """Fetch `remote` to `target`, and return `target`.
@@ -61,7 +60,6 @@ def download(
             if source is not None:
                 _copy(source, remote, part, task)
             elif part.sha256 != sha256:
-                config = pipconfig.load() if config is None else config
                 _transfer(remote, sha256, part, reporter, task, config, backoff)
         if part.sha256 != sha256:
             size, actual = part.size, part.sha256
@@ -76,12 +74,16 @@ def download(
 
 
 class _Part:
-    """The unfinished file: its bytes on the disk, their running sha256, and the server's validator for them."""
+    """The unfinished file: its bytes on the disk and their running sha256.
+
+    `validator` is the server's for these bytes, if it is known.
+    """
 
     def __init__(self, path: Path, file: FileIO) -> None:
         self._path = path
         self._file = file
-        self._validator = path.with_name(path.name + ".validator")
+        self.resumable = True
+        self.validator: str | None = None
         self._hash = hashlib.sha256()
         self.size = 0
         while chunk := file.read(CHUNK):
@@ -92,22 +94,13 @@ class _Part:
     def sha256(self) -> str:
         return self._hash.hexdigest()
 
-    @property
-    def validator(self) -> str | None:
-        try:
-            return self._validator.read_text("ascii") or None
-        except (OSError, UnicodeDecodeError):
-            return None
-
-    def restart(self, validator: str | None = None) -> None:
-        """Forget all bytes. The validator is on the disk before the first byte that it stands for."""
+    def restart(self, *, resumable: bool = True, validator: str | None = None) -> None:
+        """Forget all bytes; the arguments are those of the bytes that follow."""
         with _disk(self._path):
             self._file.truncate(0)
-            self._hash = hashlib.sha256()
-            self.size = 0
-            self._validator.unlink(missing_ok=True)
-            if validator is not None:
-                self._validator.write_text(validator, "ascii")
+        self._hash = hashlib.sha256()
+        self.size = 0
+        self.resumable, self.validator = resumable, validator
 
     def receive(self, read: Callable[[int], bytes], total: int | None, task: Task) -> None:
         """Append what `read` returns, until it ends or has exceeded `total`: every byte of a file comes this way."""
@@ -127,14 +120,18 @@ class _Part:
             task.update(self.size)
 
     def discard(self) -> None:
-        self._validator.unlink(missing_ok=True)
         self._path.unlink(missing_ok=True)
+        self._forget()
 
     def move(self, target: Path) -> None:
         with _disk(target):
             os.fsync(self._file.fileno())
             self._path.replace(target)
-        self._validator.unlink(missing_ok=True)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Remove the file in which earlier versions kept the validator."""
+        self._path.with_name(self._path.name + ".validator").unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -247,14 +244,16 @@ def _request(
         OSError, urllib3.exceptions.HTTPError: there is no answer, or it breaks off.
     """
     headers = {"Accept-Encoding": "identity"}
-    if part.size and (validator := part.validator) is not None:
-        headers |= {"Range": f"bytes={part.size}-", "If-Range": validator}
+    if part.size and part.resumable:
+        headers["Range"] = f"bytes={part.size}-"
+        if part.validator is not None:
+            headers["If-Range"] = part.validator
     with session.get(remote.url, headers=headers, stream=True, timeout=timeout) as response:
         resumed = "Range" in headers and response.status_code in (206, 416)
         encoded = response.headers.get("Content-Encoding", "identity") != "identity"
         if not resumed:
             response.raise_for_status()
-            part.restart(None if encoded else _validator(response))
+            part.restart(resumable=not encoded, validator=_validator(response))
         if response.status_code != 416:
             left = None if decode else response.raw.length_remaining
             total = remote.size if left is None else part.size + left

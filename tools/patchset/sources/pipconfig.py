@@ -83,7 +83,7 @@ def _files() -> list[Path]:
     named = os.environ.get("PIP_CONFIG_FILE")
     if named == os.devnull:
         return []
-    name = "pip.ini" if sys.platform == "win32" else "pip.conf"
+    name = "pip.conf"
     dirs = platformdirs.PlatformDirs("pip", appauthor=False, roaming=True, multipath=True)
     if sys.platform == "darwin":
         site = dirs.site_data_dir
@@ -93,11 +93,10 @@ def _files() -> list[Path]:
         site = dirs.site_config_dir
         user = Path(dirs.user_config_dir)
     files = [Path(folder, name) for folder in site.split(os.pathsep)]
-    if sys.platform not in ("darwin", "win32"):
+    if sys.platform != "darwin":
         files.append(Path("/etc", name))
     if not (named and Path(named).exists()):
-        legacy = "pip" if sys.platform == "win32" else ".pip"
-        files += [Path("~", legacy, name).expanduser(), user / name]
+        files += [Path("~/.pip", name).expanduser(), user / name]
     files.append(Path(sys.prefix, name))
     if named:
         files.append(Path(named))

@@ -107,7 +107,11 @@ class Registry:
     def _listings(self, project: str) -> Iterator[tuple[str, list[RemoteFile]]]:
         """Return each place that answers, as it is shown, with its files."""
         self.problems.clear()
-        for location, read in self._places():
+        places: list[tuple[str, Reader]] = [(location, self._linked) for location in self.config.find_links]
+        if not self.config.no_index:
+            indexes = (self.config.index_url or pypi_simple.PYPI_SIMPLE_ENDPOINT, *self.config.extra_index_urls)
+            places += [(location, self._indexed) for location in indexes]
+        for location, read in places:
             shown = redacted(location)
             try:
                 files = [_remote_file(package, location) for package in read(location, project)]
@@ -125,16 +129,6 @@ class Registry:
             self.problems.append(problem)
             if not isinstance(problem, _NotThere):
                 self._note(f"{problem.message}; {problem.remedy}")
-
-    def _places(self) -> Iterator[tuple[str, Reader]]:
-        for location in self.config.find_links:
-            yield location, self._linked
-        if not self.config.no_index:
-            for location in (
-                self.config.index_url or pypi_simple.PYPI_SIMPLE_ENDPOINT,
-                *self.config.extra_index_urls,
-            ):
-                yield location, self._indexed
 
     def _indexed(self, location: str, project: str) -> list[DistributionPackage]:
         """Return the files that an index lists for `project`."""

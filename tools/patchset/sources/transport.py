@@ -28,27 +28,6 @@ LONGEST_PAUSE = 30.0
 TRANSIENT = frozenset({408, 425, 429, *range(500, 600)})
 
 _NETWORK = "check the network, or name another index: python -m pip config set global.index-url URL"
-# The first row whose type is among an error and its causes explains it.
-_EXPLANATIONS: tuple[tuple[type[Exception], str, str], ...] = (
-    (
-        exceptions.SSLError,
-        "its certificate is not trusted ({cause})",
-        "name your network's certificates: python -m pip config set global.cert FILE (or PIP_CERT=FILE)",
-    ),
-    (
-        exceptions.ProxyError,
-        "the proxy did not let it through ({cause})",
-        "check the proxy: python -m pip config get global.proxy, HTTPS_PROXY, NO_PROXY",
-    ),
-    (exceptions.NewConnectionError, "the connection failed ({cause})", _NETWORK),
-    (
-        exceptions.TimeoutError,
-        "no answer in time",
-        "try again, or wait for longer: python -m pip config set global.timeout 60",
-    ),
-    (exceptions.HTTPError, "the connection failed ({cause})", _NETWORK),
-    (Exception, "{cause}", _NETWORK),
-)
 
 
 def exchange(
@@ -169,24 +148,37 @@ def _open_session(config: PipConfig, retries: urllib3.Retry) -> requests.Session
 def _unavailable(place: str, error: Exception) -> SourceUnavailable:
     """Return the error that names the place, what is wrong with it, and the remedy."""
     reason, remedy = _explain(error)
-    if isinstance(error, requests.HTTPError):
-        status = error.response.status_code
-        reason = f"HTTP {status} {error.response.reason}"
-        if status in (401, 403, 407):
-            remedy = "give the name and password that pip would use, in the index's URL or in ~/.netrc"
-        elif status in TRANSIENT:
-            remedy = "try again later"
     return SourceUnavailable(f"{redacted(place)}: {reason}", remedy=remedy)
 
 
 def _explain(error: Exception) -> tuple[str, str]:
     """Return the reason of an error, in the words of its innermost cause, and its remedy."""
+    if isinstance(error, requests.HTTPError):
+        status, remedy = error.response.status_code, _NETWORK
+        if status in (401, 403, 407):
+            remedy = "give the name and password that pip would use, in the index's URL or in ~/.netrc"
+        elif status in TRANSIENT:
+            remedy = "try again later"
+        return f"HTTP {status} {error.response.reason}", remedy
     causes: list[Exception] = [error]
-    while inner := [
-        item for item in (getattr(causes[-1], "reason", None), *causes[-1].args) if isinstance(item, Exception)
-    ]:
-        causes.append(inner[0])
-    for kind, reason, remedy in _EXPLANATIONS:
-        if any(isinstance(cause, kind) for cause in causes):
-            return reason.format(cause=redacted(str(causes[-1]))), remedy
-    raise AssertionError("the last row explains every exception")
+    while inner := _inner(causes[-1]):
+        causes.append(inner)
+    innermost = redacted(str(causes[-1]))
+
+    def caused_by(kind: type[Exception]) -> bool:
+        return any(isinstance(cause, kind) for cause in causes)
+
+    if caused_by(exceptions.SSLError):
+        remedy = "name your network's certificates: python -m pip config set global.cert FILE (or PIP_CERT=FILE)"
+        return f"its certificate is not trusted ({innermost})", remedy
+    if caused_by(exceptions.ProxyError):
+        remedy = "check the proxy: python -m pip config get global.proxy, HTTPS_PROXY, NO_PROXY"
+        return f"the proxy did not let it through ({innermost})", remedy
+    if caused_by(exceptions.TimeoutError) and not caused_by(exceptions.NewConnectionError):
+        return "no answer in time", "try again, or wait for longer: python -m pip config set global.timeout 60"
+    return f"the connection failed ({innermost})" if caused_by(exceptions.HTTPError) else innermost, _NETWORK
+
+
+def _inner(error: Exception) -> Exception | None:
+    """Return the error that another one wraps: urllib3 and requests quote the whole URL, its cause does not."""
+    return next((item for item in (getattr(error, "reason", None), *error.args) if isinstance(item, Exception)), None)
