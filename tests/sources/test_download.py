@@ -41,7 +41,7 @@ def get(index: LocalIndex, target: Path, reporter: Recorder, config: PipConfig |
 
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
-    return tmp_path / "made" / FILENAME
+    return tmp_path / "cache" / FILENAME
 
 
 def nothing_left(target: Path) -> bool:
@@ -100,7 +100,7 @@ def test_a_file_that_changed_meanwhile(index: LocalIndex, target: Path, reporter
 
 
 def test_a_server_that_ignores_if_range(index: LocalIndex, target: Path, reporter: Recorder, data: bytes) -> None:
-    """It sends the rest of another file: found by the sha256, and fetched anew."""
+    """It sends the rest of another file: the sha256 shows it, and the file is fetched anew."""
     index.honours_if_range = False
 
     def other(handler: object) -> None:
@@ -194,8 +194,8 @@ def test_nobody_there(target: Path, reporter: Recorder, tmp_path: Path) -> None:
 def test_a_local_file(target: Path, reporter: Recorder, tmp_path: Path) -> None:
     (tmp_path / "there").write_bytes(b"hello")
     remote = RemoteFile((tmp_path / "there").as_uri(), FILENAME, None, None, "a folder")
-    found = download(remote, hashlib.sha256(b"hello").hexdigest(), target, reporter, config=PipConfig())
-    assert found.read_bytes() == b"hello"
+    file = download(remote, hashlib.sha256(b"hello").hexdigest(), target, reporter, config=PipConfig())
+    assert file.read_bytes() == b"hello"
     (tmp_path / "there").unlink()
     target.unlink()
     with pytest.raises(SourceUnavailable, match="No such file"):

@@ -61,8 +61,8 @@ def test_an_sdist_without_its_top_folder(tmp_path: Path) -> None:
 def test_modes_are_gits(tmp_path: Path) -> None:
     file = sdist(tmp_path, ("demo-1.0/run", b""), mode=0o777)
     assert [item.mode for item in members(file)] == [EXECUTABLE]
-    made = wheel(tmp_path, ("demo/a.py", b"", 0o100644), ("demo/run", b"", 0o100755), ("demo/none", b"", 0))
-    assert [item.mode for item in members(made)] == [FILE, EXECUTABLE, FILE]
+    file = wheel(tmp_path, ("demo/a.py", b"", 0o100644), ("demo/run", b"", 0o100755), ("demo/none", b"", 0))
+    assert [item.mode for item in members(file)] == [FILE, EXECUTABLE, FILE]
 
 
 def test_a_wheel(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_truncated_archive(tmp_path: Path, cut: int) -> None:
 
 def test_a_file_that_is_no_archive(tmp_path: Path) -> None:
     for name in ("demo-1.0.tar.gz", "demo-1.0-py3-none-any.whl"):
-        (tmp_path / name).write_bytes(b"<html>not found</html>")
+        (tmp_path / name).write_bytes(b"<html>no such page</html>")
         with pytest.raises(IntegrityError, match="not a readable archive"):
             list(members(tmp_path / name))
 

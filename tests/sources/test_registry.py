@@ -1,4 +1,4 @@
-"""Which indexes are asked, in which order, and what is said of those that do not answer."""
+"""Package indexes: their order, their pages, and the messages about those that do not answer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from patchset.sources.registry import Registry, RemoteFile
 from toolkit.errors import EnvironmentProblem, IntegrityError, SourceUnavailable
 
 
-def found(config: PipConfig, reporter: Recorder | None = None) -> list[RemoteFile]:
+def candidates(config: PipConfig, reporter: Recorder | None = None) -> list[RemoteFile]:
     note = reporter.note if reporter is not None else lambda text: None
     return list(Registry(config, note=note, backoff=0.01).candidates(PROJECT, FILENAME))
 
@@ -28,15 +28,15 @@ def found(config: PipConfig, reporter: Recorder | None = None) -> list[RemoteFil
 @pytest.mark.parametrize("offers_json", [True, False])
 def test_json_and_html_indexes(index: LocalIndex, data: bytes, offers_json: bool) -> None:
     index.offers_json = offers_json
-    (remote,) = found(index.config())
+    (remote,) = candidates(index.config())
     assert remote.sha256 == sha256(data)
     assert remote.size == (len(data) if offers_json else None)
     assert remote.url == index.remote().url
 
 
-def test_a_yanked_file_is_taken_and_that_is_said(index: LocalIndex, reporter: Recorder) -> None:
+def test_a_yanked_file_is_taken_and_noted(index: LocalIndex, reporter: Recorder) -> None:
     index.yanked[FILENAME] = "broken"
-    assert len(found(index.config(), reporter)) == 1
+    assert len(candidates(index.config(), reporter)) == 1
     assert "was yanked" in reporter.notes[0]
     assert "broken" in reporter.notes[0]
 
@@ -51,7 +51,7 @@ def test_extra_indexes_folders_and_pages(index: LocalIndex, data: bytes, tmp_pat
         find_links=(str(tmp_path / "files"), f"{index.root}/links/"),
         extra_index_urls=((tmp_path / "simple").as_uri(),),
     )
-    assert [remote.index for remote in found(config)] == [
+    assert [remote.index for remote in candidates(config)] == [
         str(tmp_path / "files"),
         f"{index.root}/links/",
         index.simple,
@@ -60,8 +60,8 @@ def test_extra_indexes_folders_and_pages(index: LocalIndex, data: bytes, tmp_pat
 
 
 def test_no_index(index: LocalIndex) -> None:
-    assert found(index.config(no_index=True)) == []
-    assert index.asked == []
+    assert candidates(index.config(no_index=True)) == []
+    assert index.requests == []
 
 
 @pytest.mark.parametrize("fault", [404, 500, 403])
@@ -84,14 +84,14 @@ def test_a_page_that_is_no_index(index: LocalIndex) -> None:
 
 def test_a_folder_that_is_gone_is_named(index: LocalIndex, reporter: Recorder, tmp_path: Path) -> None:
     config = index.config(extra_index_urls=((tmp_path / "gone").as_uri(),), find_links=(str(tmp_path / "no"),))
-    assert len(found(config, reporter)) == 1
+    assert len(candidates(config, reporter)) == 1
     assert len(reporter.notes) == 2
 
 
 def test_passwords_are_never_shown(index: LocalIndex, reporter: Recorder, tmp_path: Path) -> None:
     index.credentials = "Basic bWU6c2VjcmV0"
     with_password = index.simple.replace("http://", "http://me:secret@")
-    (remote,) = found(index.config(index_url=with_password), reporter)
+    (remote,) = candidates(index.config(index_url=with_password), reporter)
     assert "secret" not in repr(remote)
     assert "secret" not in remote.index
     wrong = index.simple.replace("http://", "http://me:hidden@")
@@ -102,30 +102,30 @@ def test_passwords_are_never_shown(index: LocalIndex, reporter: Recorder, tmp_pa
     assert "hidden" not in " ".join([error.message, error.remedy, *error.details, *reporter.notes])
 
 
-def test_a_password_is_not_in_a_librarys_words_either(index: LocalIndex, reporter: Recorder) -> None:
+def test_a_password_is_not_in_a_librarys_message_either(index: LocalIndex, reporter: Recorder) -> None:
     """The index client quotes the URL, password and all, where it cannot read an answer."""
     index.page_faults.append(lambda handler: handler.answer(200, b"hello", {"Content-Type": "text/plain"}))
     config = index.config(index_url=index.simple.replace("http://", "http://me:s%40cret@"))
     registry = Registry(config, note=reporter.note, backoff=0.01)
     assert list(registry.candidates(PROJECT, FILENAME)) == []
-    (said,) = registry.not_found(PROJECT, FILENAME).details
-    assert "text/plain" in said
-    assert "cret" not in " ".join([said, *reporter.notes])
+    (message,) = registry.not_found(PROJECT, FILENAME).details
+    assert "text/plain" in message
+    assert "cret" not in " ".join([message, *reporter.notes])
 
 
 def test_a_token_in_the_users_place_is_a_password(index: LocalIndex, reporter: Recorder) -> None:
     config = index.config(index_url=index.simple.replace("http://", "http://t0ken@"))
-    (remote,) = found(config)
+    (remote,) = candidates(config)
     assert "t0ken" not in remote.index
     index.page_faults += [status(403)]
-    assert found(config, reporter) == []
+    assert candidates(config, reporter) == []
     assert "t0ken" not in " ".join(reporter.notes)
 
 
 @pytest.mark.parametrize("url", ["http://[/simple", "http://me:secret@[/simple"])
 def test_a_url_that_is_none(index: LocalIndex, reporter: Recorder, url: str) -> None:
     config = index.config(index_url=url, extra_index_urls=(index.simple,))
-    assert len(found(config, reporter)) == 1
+    assert len(candidates(config, reporter)) == 1
     assert "no URL" in reporter.notes[0]
     assert "secret" not in reporter.notes[0]
 
@@ -133,7 +133,7 @@ def test_a_url_that_is_none(index: LocalIndex, reporter: Recorder, url: str) -> 
 def test_a_page_with_a_link_that_is_none(index: LocalIndex, reporter: Recorder, tmp_path: Path) -> None:
     page = write(tmp_path / "simple" / PROJECT / "index.html", '<a href="http://[/x">x</a>')
     config = index.config(index_url=(tmp_path / "simple").as_uri(), find_links=(str(page),))
-    assert found(config, reporter) == []
+    assert candidates(config, reporter) == []
     assert len(reporter.notes) == 2
     assert all("no package index" in note for note in reporter.notes)
 
@@ -142,7 +142,7 @@ def test_a_json_page_with_a_link_that_is_none(index: LocalIndex, reporter: Recor
     files = [{"filename": FILENAME, "url": "http://[/x", "hashes": {}}]
     page = json.dumps({"meta": {"api-version": "1.0"}, "name": PROJECT, "files": files}).encode()
     index.page_faults.append(lambda handler: handler.answer(200, page, {"Content-Type": JSON}))
-    assert found(index.config(), reporter) == []
+    assert candidates(index.config(), reporter) == []
     assert "no package index" in reporter.notes[0]
 
 
@@ -156,16 +156,16 @@ def test_a_page_that_breaks_off(index: LocalIndex, reporter: Recorder) -> None:
         handler.close_connection = True
 
     index.page_faults.append(cut)
-    assert len(found(index.config(), reporter)) == 1
+    assert len(candidates(index.config(), reporter)) == 1
     assert "the connection failed" in reporter.notes[0]
     index.page_faults += [cut] * 5
-    assert found(index.config(), reporter) == []
+    assert candidates(index.config(), reporter) == []
     assert len(index.page_faults) == 2
 
 
 def test_an_index_that_stalls(index: LocalIndex, reporter: Recorder) -> None:
     index.page_faults += [lambda handler: index.released.wait(30)] * 2  # type: ignore[list-item]
-    assert found(index.config(timeout=0.2, retries=1), reporter) == []
+    assert candidates(index.config(timeout=0.2, retries=1), reporter) == []
     assert "no answer in time; trying again" in reporter.notes[0]
 
 
@@ -175,18 +175,18 @@ def test_certificates(index: LocalIndex, data: bytes, reporter: Recorder, tmp_pa
         pytest.skip("openssl is not installed")
     key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
     names = ["-subj", "/CN=index", "-addext", "subjectAltName=IP:127.0.0.1"]
-    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", key, "-out", cert]
-    subprocess.run([*made, *names], check=True, capture_output=True)
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", key, "-out", cert]
+    subprocess.run([*command, *names], check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
     index.server.socket = context.wrap_socket(index.server.socket, server_side=True)
     index.scheme = "https"
 
-    assert found(index.config(retries=0), reporter) == []
+    assert candidates(index.config(retries=0), reporter) == []
     assert "its certificate is not trusted" in reporter.notes[0]
     assert "PIP_CERT" in reporter.notes[0]
     trusting = index.config(cert=cert)
-    assert len(found(trusting)) == 1
+    assert len(candidates(trusting)) == 1
     path = cache.fetch(PROJECT, FILENAME, sha256(data), reporter, config=trusting)
     assert path.read_bytes() == data
     path.unlink()
@@ -198,13 +198,13 @@ def test_certificates(index: LocalIndex, data: bytes, reporter: Recorder, tmp_pa
 
 def test_certificates_that_are_not_there(index: LocalIndex, tmp_path: Path) -> None:
     with pytest.raises(EnvironmentProblem, match=r"nowhere\.pem"):
-        found(index.config(cert=tmp_path / "nowhere.pem"))
+        candidates(index.config(cert=tmp_path / "nowhere.pem"))
 
 
 def test_the_cache_takes_what_has_the_recorded_bytes(
     index: LocalIndex, reporter: Recorder, data: bytes, tmp_path: Path
 ) -> None:
-    """An index in front offers other bytes under the same name: it is passed over, and that is said."""
+    """An index in front offers other bytes under the same name: it is passed over with a note."""
     with LocalIndex() as other:
         other.files[FILENAME] = b"something else"
         config = index.config(index_url=other.simple, extra_index_urls=(index.simple,))
@@ -304,9 +304,9 @@ def test_a_corrupted_entry_is_fetched_anew(index: LocalIndex, reporter: Recorder
     path.write_bytes(b"rotten")
     assert cache.fetch(PROJECT, FILENAME, sha256(data), reporter, config=index.config()).read_bytes() == data
     assert "corrupted" in reporter.notes[0]
-    index.asked.clear()
+    index.requests.clear()
     cache.fetch(PROJECT, FILENAME, sha256(data), reporter, config=index.config())
-    assert index.asked == []
+    assert index.requests == []
 
 
 def test_offline_without_the_file(reporter: Recorder) -> None:

@@ -1,12 +1,11 @@
 """The user's cache of archives: `archives/<sha256>/<filename>`.
 
-Nothing is handed out unverified. A stamp beside each archive records what the file system said of it (size,
-inode, and the times of its last change of content and of status) when its sha256 was last found right; while
-that has not changed, the bytes have not. Hashing a 315 MB wheel anew takes about a second, comparing the
-stamp microseconds. The time of status change is in it because no program can set it back: an edit in place
-that restores size and modification time still shows. A stamp does not stop whoever may write the cache and
-forges the stamp as well, and so could replace this program; callers that want to go without it pass
-`rehash=True`.
+Nothing is handed out unverified. A stamp beside each archive records the file's size, inode, and times of change
+(content and status) at the last time its sha256 was right. While these are the same, the bytes are too. Hashing a
+315 MB wheel takes about a second, comparing the stamp microseconds. No program can set the time of status change
+back, so an edit in place shows even if it restores size and modification time. A stamp does not stop a user who may
+write the cache and forges the stamp as well, and so could replace this program. Callers that want to go without it
+pass `rehash=True`.
 """
 
 from __future__ import annotations
