@@ -169,6 +169,24 @@ def test_an_index_that_stalls(index: LocalIndex, reporter: Recorder) -> None:
     assert "no answer in time; trying again" in reporter.notes[0]
 
 
+def test_a_proxy(index: LocalIndex, reporter: Recorder) -> None:
+    config = index.config(index_url="http://index.invalid/simple/", proxy=index.root)
+    (remote,) = candidates(config)
+    assert remote.url == f"http://index.invalid/files/{FILENAME}"
+    nobody = "http://me:secret@127.0.0.1:9"
+    assert candidates(index.config(index_url="https://index.invalid/simple/", proxy=nobody), reporter) == []
+    assert "the proxy did not let it through" in reporter.notes[-1]
+    assert "check the proxy" in reporter.notes[-1]
+    assert "secret" not in " ".join(reporter.notes)
+
+
+def test_a_proxy_that_refuses_is_not_tried_again(index: LocalIndex, reporter: Recorder) -> None:
+    config = index.config(index_url="https://index.invalid/simple/", proxy=index.root)
+    assert candidates(config, reporter) == []
+    assert len(reporter.notes) == 1
+    assert "the proxy did not let it through" in reporter.notes[0]
+
+
 def test_certificates(index: LocalIndex, data: bytes, reporter: Recorder, tmp_path: Path) -> None:
     """Of an index whose certificate nobody knows: refused, with the option that names it; taken with that option."""
     if shutil.which("openssl") is None:

@@ -73,7 +73,7 @@ def _policy(tries: int, backoff: float, note: Callable[[str], None]) -> urllib3.
     class Policy(urllib3.Retry):
         def increment(self, *args: Any, **options: Any) -> Self:
             retries = super().increment(*args, **options)
-            if response := options.get("response"):
+            if (response := options.get("response")) is not None:
                 reason = f"HTTP {response.status} {response.reason}"
                 # urllib3 would read the body, however long, to use the connection again.
                 response.close()
