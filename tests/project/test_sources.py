@@ -101,12 +101,12 @@ def test_the_archive(project: Project, run: Run) -> None:
     assert project.root.tree_on_disk() == project.root.upstream.tree()
     assert git(project.root.extern, "status", "--porcelain") == ""
     # The second root takes it from the cache, and comes to the same commits.
-    project.index.asked.clear()
+    project.index.requests.clear()
     other = project.root.path.parent / "other"
     shutil.copytree(project.root.path / "patches", other / "patches")
     again = json.loads(run("--root", other, "apply", "--json", "--source", "archive").out)[0]
     assert again["commit"] == report["commit"]
-    assert project.index.asked == []
+    assert project.index.requests == []
 
 
 @pytest.mark.parametrize("fault", [truncated(100), status(503)])
@@ -179,7 +179,7 @@ def test_offline_with_nothing_here(project: Project, run: Run) -> None:
     result = apply(run, project, "--offline")
     assert result.code == 7
     assert "not in the cache" in result.err
-    assert project.index.asked == []
+    assert project.index.requests == []
 
 
 def test_an_archive_that_is_not_the_recorded_tree(project: Project, run: Run) -> None:
@@ -268,7 +268,7 @@ def test_the_submodule(project: Project, host: str, run: Run) -> None:
     assert (report["source"], report["why"]) == ("submodule", "its host answers")
     assert git(above.extern, "rev-parse", "HEAD^{tree}") == project.root.upstream.tree()
     assert git(above.extern, "rev-list", "--count", "HEAD") == "3"
-    assert project.index.asked == []
+    assert project.index.requests == []
     # It is a submodule like any other: git knows it, and the superproject sees no change.
     assert git(above.path, "config", "submodule.extern/foo.url") == host
     assert git(above.path, "submodule", "status").lstrip("+").split()[1] == "extern/foo"

@@ -2,35 +2,42 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from local_index import FILENAME, LocalIndex
 
-from patchset.sources.download import Quiet
+from toolkit.progress import Quiet, Task
 
 
 class Recorder(Quiet):
-    """Keeps what a user would have seen."""
+    """A reporter that keeps what a user would have seen.
+
+    `starts` are the (total, done) of each start of a transfer: an update that does not follow from the one before it
+    by bytes that came.
+    """
 
     def __init__(self) -> None:
         self.starts: list[tuple[int | None, int]] = []
-        self.count = 0
+        self.count: int | None = None
         self.notes: list[str] = []
 
-    def start(self, filename: str, total: int | None, done: int) -> None:
-        self.starts.append((total, done))
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    @contextmanager
+    def task(self, title: str, total: int | None = None, unit: str = "") -> Iterator[Task]:
+        yield self
+
+    def update(self, done: int, total: int | None = None) -> None:
+        if self.count is None or done <= self.count:
+            self.starts.append((total, done))
         self.count = done
-
-    def advance(self, count: int) -> None:
-        self.count += count
-
-    def note(self, message: str) -> None:
-        self.notes.append(message)
 
 
 @pytest.fixture
-def progress() -> Recorder:
+def reporter() -> Recorder:
     return Recorder()
 
 

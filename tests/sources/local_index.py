@@ -41,7 +41,7 @@ class LocalIndex:
         self.credentials: str | None = None
         self.page_faults: deque[Fault] = deque()
         self.faults: deque[Fault] = deque()
-        self.asked: list[tuple[str, Message]] = []
+        self.requests: list[tuple[str, Message]] = []
         self.released = threading.Event()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("BoundHandler", (Handler,), {"index": self}))
         self.server.daemon_threads = True
@@ -66,7 +66,7 @@ class LocalIndex:
 
     @property
     def file_requests(self) -> list[Message]:
-        return [headers for path, headers in self.asked if path.startswith("/files/")]
+        return [headers for path, headers in self.requests if path.startswith("/files/")]
 
     def remote(self, filename: str = FILENAME) -> RemoteFile:
         return RemoteFile(f"{self.root}/files/{filename}", filename, None, None, self.simple)
@@ -84,7 +84,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self.path.removeprefix("http://index.invalid")
-        self.index.asked.append((path, self.headers))
+        self.index.requests.append((path, self.headers))
         if self.index.credentials and self.headers.get("Authorization") != self.index.credentials:
             return self.answer(401, b"")
         if path == f"/simple/{PROJECT}/":
@@ -134,7 +134,7 @@ class Handler(BaseHTTPRequestHandler):
         return self.index.files[self.path.rpartition("/")[2]]
 
     def file(self, sent: bytes | None = None, *, pause: bool = False, headers: dict[str, str] | None = None) -> None:
-        """The file, or the part that a Range asks for; just `sent` of it, and then nothing more, if given."""
+        """Send the file, or the part that a Range requests; only `sent` of it, if that is given."""
         index, data, start = self.index, self.data, 0
         wanted = self.headers.get("Range")
         unchanged = self.headers.get("If-Range") in (None, index.etag) or not index.honours_if_range
@@ -166,17 +166,17 @@ def status(code: int) -> Fault:
 
 
 def truncated(count: int) -> Fault:
-    """The first `count` bytes of the file, then the connection is closed."""
+    """Send the first `count` bytes of the file, then close the connection."""
     return lambda handler: handler.file(handler.data[:count])
 
 
 def stalled(count: int) -> Fault:
-    """The first `count` bytes of the file, then nothing until the index is released."""
+    """Send the first `count` bytes of the file, then nothing until the index is released."""
     return lambda handler: handler.file(handler.data[:count], pause=True)
 
 
 def whole_after_release(count: int) -> Fault:
-    """The first `count` bytes of the file, and the others when the index is released."""
+    """Send the first `count` bytes of the file, and the others when the index is released."""
 
     def fault(handler: Handler) -> None:
         handler.file(handler.data[:count], pause=True)
@@ -186,17 +186,17 @@ def whole_after_release(count: int) -> Fault:
 
 
 def compressed(handler: Handler) -> None:
-    """The file in gzip's encoding, although nobody asked for that."""
+    """Send the file in gzip's encoding, although the request accepts none."""
     handler.answer(200, gzip.compress(handler.data), {"Content-Encoding": "gzip", "ETag": '"gz"'})
 
 
 def labelled(handler: Handler) -> None:
-    """The file as it is, called gzip's encoding of something, as servers do that know `.gz` as an encoding."""
+    """Send the file as it is under the label of gzip's encoding, as servers do that take `.gz` for an encoding."""
     handler.answer(200, handler.data, {"Content-Encoding": "gzip"})
 
 
 def unsized(handler: Handler) -> None:
-    """The file, whose end is the end of the connection."""
+    """Send the file without a length: its end is the end of the connection."""
     handler.send_response(200)
     handler.send_header("Connection", "close")
     handler.end_headers()
@@ -205,12 +205,12 @@ def unsized(handler: Handler) -> None:
 
 
 def chunked(handler: Handler) -> None:
-    """The file in HTTP's chunks, without a length."""
+    """Send the file in HTTP's chunks, without a length."""
     _in_chunks(handler, handler.data, b"0\r\n\r\n")
 
 
 def chunked_and_cut(handler: Handler) -> None:
-    """The first of HTTP's chunks, and the connection is closed."""
+    """Send the first of HTTP's chunks, then close the connection."""
     _in_chunks(handler, handler.data[:100_000], b"")
 
 
@@ -227,7 +227,7 @@ def _in_chunks(handler: Handler, data: bytes, end: bytes) -> None:
 
 
 def wait_for_size(path: Path, size: int) -> None:
-    """Until some process has written that many bytes."""
+    """Wait until some process has written that many bytes."""
     for _ in range(1000):
         if path.exists() and path.stat().st_size >= size:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import tarfile
@@ -60,8 +61,8 @@ def test_an_sdist_without_its_top_folder(tmp_path: Path) -> None:
 def test_modes_are_gits(tmp_path: Path) -> None:
     file = sdist(tmp_path, ("demo-1.0/run", b""), mode=0o777)
     assert [item.mode for item in members(file)] == [EXECUTABLE]
-    made = wheel(tmp_path, ("demo/a.py", b"", 0o100644), ("demo/run", b"", 0o100755), ("demo/none", b"", 0))
-    assert [item.mode for item in members(made)] == [FILE, EXECUTABLE, FILE]
+    file = wheel(tmp_path, ("demo/a.py", b"", 0o100644), ("demo/run", b"", 0o100755), ("demo/none", b"", 0))
+    assert [item.mode for item in members(file)] == [FILE, EXECUTABLE, FILE]
 
 
 def test_a_wheel(tmp_path: Path) -> None:
@@ -159,6 +160,57 @@ def test_a_truncated_archive(tmp_path: Path, cut: int) -> None:
 
 def test_a_file_that_is_no_archive(tmp_path: Path) -> None:
     for name in ("demo-1.0.tar.gz", "demo-1.0-py3-none-any.whl"):
-        (tmp_path / name).write_bytes(b"<html>not found</html>")
+        (tmp_path / name).write_bytes(b"<html>no such page</html>")
         with pytest.raises(IntegrityError, match="not a readable archive"):
             list(members(tmp_path / name))
+
+
+def pax(**records: str) -> tarfile.TarInfo:
+    """Return a header whose extended header holds these records."""
+    info = tarfile.TarInfo("demo-1.0/a")
+    info.pax_headers = records
+    return info
+
+
+@pytest.mark.parametrize("mtime", ["inf", "-inf", "nan", "-1", "1e300"])
+def test_a_time_that_no_commit_can_have_is_the_epoch(tmp_path: Path, mtime: str) -> None:
+    (member,) = members(sdist(tmp_path, ("demo-1.0/a", pax(mtime=mtime))))
+    assert member.mtime == 0
+
+
+@pytest.mark.parametrize("size", ["-512", "-1024", "-1"])
+def test_a_size_below_nothing(tmp_path: Path, size: str) -> None:
+    with pytest.raises(IntegrityError, match=r"demo-1\.0"):
+        list(members(sdist(tmp_path, ("demo-1.0/a", pax(size=size)))))
+
+
+def raw(path: Path, data: bytes) -> Path:
+    file = path / "demo-1.0.tar.gz"
+    file.write_bytes(gzip.compress(data, 1))
+    return file
+
+
+def block(kind: bytes, size: int, name: str = "demo-1.0/a") -> bytes:
+    info = tarfile.TarInfo(name)
+    info.type, info.size = kind, size
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
+@pytest.mark.parametrize("size", [1 << 30, -1024])
+def test_a_header_that_would_fill_the_memory(tmp_path: Path, kind: bytes, size: int) -> None:
+    with pytest.raises(IntegrityError, match=r"demo-1\.0/a.*header"):
+        list(members(raw(tmp_path, block(tarfile.REGTYPE, 0) + block(kind, size) + bytes(10 << 20))))
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE])
+def test_headers_without_end(tmp_path: Path, kind: bytes) -> None:
+    with pytest.raises(IntegrityError, match="demo-1"):
+        list(members(raw(tmp_path, block(kind, 0) * 1500 + block(tarfile.REGTYPE, 0) + bytes(1024))))
+
+
+def test_a_broken_header_is_not_the_end(tmp_path: Path) -> None:
+    """`tarfile` takes it for the end, and would leave out what comes behind it."""
+    broken = block(tarfile.REGTYPE, 0, "demo-1.0/b").replace(b"ustar", b"USTAR")
+    with pytest.raises(IntegrityError, match=r"demo-1\.0/b.*broken header"):
+        list(members(raw(tmp_path, block(tarfile.REGTYPE, 0) + broken + bytes(1024))))

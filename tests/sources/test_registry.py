@@ -1,4 +1,4 @@
-"""Which indexes are asked, in which order, and what is said of those that do not answer."""
+"""Package indexes: their order, their pages, and the messages about those that do not answer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Recorder
-from local_index import FILENAME, JSON, PROJECT, LocalIndex, sha256, status
+from local_index import FILENAME, JSON, PROJECT, Handler, LocalIndex, sha256, status
 
 from patchset.sources import cache, pipconfig
 from patchset.sources.pipconfig import PipConfig
@@ -20,25 +20,25 @@ from patchset.sources.registry import Registry, RemoteFile
 from toolkit.errors import EnvironmentProblem, IntegrityError, SourceUnavailable
 
 
-def found(config: PipConfig, progress: Recorder | None = None) -> list[RemoteFile]:
-    note = progress.note if progress is not None else lambda text: None
+def candidates(config: PipConfig, reporter: Recorder | None = None) -> list[RemoteFile]:
+    note = reporter.note if reporter is not None else lambda text: None
     return list(Registry(config, note=note, backoff=0.01).candidates(PROJECT, FILENAME))
 
 
 @pytest.mark.parametrize("offers_json", [True, False])
 def test_json_and_html_indexes(index: LocalIndex, data: bytes, offers_json: bool) -> None:
     index.offers_json = offers_json
-    (remote,) = found(index.config())
+    (remote,) = candidates(index.config())
     assert remote.sha256 == sha256(data)
     assert remote.size == (len(data) if offers_json else None)
     assert remote.url == index.remote().url
 
 
-def test_a_yanked_file_is_taken_and_that_is_said(index: LocalIndex, progress: Recorder) -> None:
+def test_a_yanked_file_is_taken_and_noted(index: LocalIndex, reporter: Recorder) -> None:
     index.yanked[FILENAME] = "broken"
-    assert len(found(index.config(), progress)) == 1
-    assert "was yanked" in progress.notes[0]
-    assert "broken" in progress.notes[0]
+    assert len(candidates(index.config(), reporter)) == 1
+    assert "was yanked" in reporter.notes[0]
+    assert "broken" in reporter.notes[0]
 
 
 def test_extra_indexes_folders_and_pages(index: LocalIndex, data: bytes, tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_extra_indexes_folders_and_pages(index: LocalIndex, data: bytes, tmp_pat
         find_links=(str(tmp_path / "files"), f"{index.root}/links/"),
         extra_index_urls=((tmp_path / "simple").as_uri(),),
     )
-    assert [remote.index for remote in found(config)] == [
+    assert [remote.index for remote in candidates(config)] == [
         str(tmp_path / "files"),
         f"{index.root}/links/",
         index.simple,
@@ -60,14 +60,14 @@ def test_extra_indexes_folders_and_pages(index: LocalIndex, data: bytes, tmp_pat
 
 
 def test_no_index(index: LocalIndex) -> None:
-    assert found(index.config(no_index=True)) == []
-    assert index.asked == []
+    assert candidates(index.config(no_index=True)) == []
+    assert index.requests == []
 
 
 @pytest.mark.parametrize("fault", [404, 500, 403])
-def test_an_index_that_refuses_is_named(index: LocalIndex, progress: Recorder, fault: int) -> None:
+def test_an_index_that_refuses_is_named(index: LocalIndex, reporter: Recorder, fault: int) -> None:
     index.page_faults += [status(fault)] * 5
-    registry = Registry(index.config(), note=progress.note, backoff=0.01)
+    registry = Registry(index.config(), note=reporter.note, backoff=0.01)
     assert list(registry.candidates(PROJECT, FILENAME)) == []
     error = registry.not_found(PROJECT, FILENAME)
     assert FILENAME in error.message
@@ -82,122 +82,157 @@ def test_a_page_that_is_no_index(index: LocalIndex) -> None:
     assert "no package index" in registry.not_found(PROJECT, FILENAME).details[0]
 
 
-def test_a_folder_that_is_gone_is_named(index: LocalIndex, progress: Recorder, tmp_path: Path) -> None:
+def test_a_folder_that_is_gone_is_named(index: LocalIndex, reporter: Recorder, tmp_path: Path) -> None:
     config = index.config(extra_index_urls=((tmp_path / "gone").as_uri(),), find_links=(str(tmp_path / "no"),))
-    assert len(found(config, progress)) == 1
-    assert len(progress.notes) == 2
+    assert len(candidates(config, reporter)) == 1
+    assert len(reporter.notes) == 2
 
 
-def test_passwords_are_never_shown(index: LocalIndex, progress: Recorder, tmp_path: Path) -> None:
+def test_passwords_are_never_shown(index: LocalIndex, reporter: Recorder, tmp_path: Path) -> None:
     index.credentials = "Basic bWU6c2VjcmV0"
     with_password = index.simple.replace("http://", "http://me:secret@")
-    (remote,) = found(index.config(index_url=with_password), progress)
+    (remote,) = candidates(index.config(index_url=with_password), reporter)
     assert "secret" not in repr(remote)
     assert "secret" not in remote.index
     wrong = index.simple.replace("http://", "http://me:hidden@")
-    registry = Registry(index.config(index_url=wrong), note=progress.note, backoff=0.01)
+    registry = Registry(index.config(index_url=wrong), note=reporter.note, backoff=0.01)
     assert list(registry.candidates(PROJECT, FILENAME)) == []
     error = registry.not_found(PROJECT, FILENAME)
     assert "HTTP 401" in error.details[0]
-    assert "hidden" not in " ".join([error.message, error.remedy, *error.details, *progress.notes])
+    assert "hidden" not in " ".join([error.message, error.remedy, *error.details, *reporter.notes])
 
 
-def test_a_password_is_not_in_a_librarys_words_either(index: LocalIndex, progress: Recorder) -> None:
+def test_a_password_is_not_in_a_librarys_message_either(index: LocalIndex, reporter: Recorder) -> None:
     """The index client quotes the URL, password and all, where it cannot read an answer."""
     index.page_faults.append(lambda handler: handler.answer(200, b"hello", {"Content-Type": "text/plain"}))
     config = index.config(index_url=index.simple.replace("http://", "http://me:s%40cret@"))
-    registry = Registry(config, note=progress.note, backoff=0.01)
+    registry = Registry(config, note=reporter.note, backoff=0.01)
     assert list(registry.candidates(PROJECT, FILENAME)) == []
-    (said,) = registry.not_found(PROJECT, FILENAME).details
-    assert "text/plain" in said
-    assert "cret" not in " ".join([said, *progress.notes])
+    (message,) = registry.not_found(PROJECT, FILENAME).details
+    assert "text/plain" in message
+    assert "cret" not in " ".join([message, *reporter.notes])
 
 
-def test_a_token_in_the_users_place_is_a_password(index: LocalIndex, progress: Recorder) -> None:
+def test_a_token_in_the_users_place_is_a_password(index: LocalIndex, reporter: Recorder) -> None:
     config = index.config(index_url=index.simple.replace("http://", "http://t0ken@"))
-    (remote,) = found(config)
+    (remote,) = candidates(config)
     assert "t0ken" not in remote.index
     index.page_faults += [status(403)]
-    assert found(config, progress) == []
-    assert "t0ken" not in " ".join(progress.notes)
+    assert candidates(config, reporter) == []
+    assert "t0ken" not in " ".join(reporter.notes)
 
 
 @pytest.mark.parametrize("url", ["http://[/simple", "http://me:secret@[/simple"])
-def test_a_url_that_is_none(index: LocalIndex, progress: Recorder, url: str) -> None:
+def test_a_url_that_is_none(index: LocalIndex, reporter: Recorder, url: str) -> None:
     config = index.config(index_url=url, extra_index_urls=(index.simple,))
-    assert len(found(config, progress)) == 1
-    assert "no URL" in progress.notes[0]
-    assert "secret" not in progress.notes[0]
+    assert len(candidates(config, reporter)) == 1
+    assert "no URL" in reporter.notes[0]
+    assert "secret" not in reporter.notes[0]
 
 
-def test_a_page_with_a_link_that_is_none(index: LocalIndex, progress: Recorder, tmp_path: Path) -> None:
+def test_a_page_with_a_link_that_is_none(index: LocalIndex, reporter: Recorder, tmp_path: Path) -> None:
     page = write(tmp_path / "simple" / PROJECT / "index.html", '<a href="http://[/x">x</a>')
     config = index.config(index_url=(tmp_path / "simple").as_uri(), find_links=(str(page),))
-    assert found(config, progress) == []
-    assert len(progress.notes) == 2
-    assert all("no package index" in note for note in progress.notes)
+    assert candidates(config, reporter) == []
+    assert len(reporter.notes) == 2
+    assert all("no package index" in note for note in reporter.notes)
 
 
-def test_a_json_page_with_a_link_that_is_none(index: LocalIndex, progress: Recorder) -> None:
+def test_a_json_page_with_a_link_that_is_none(index: LocalIndex, reporter: Recorder) -> None:
     files = [{"filename": FILENAME, "url": "http://[/x", "hashes": {}}]
     page = json.dumps({"meta": {"api-version": "1.0"}, "name": PROJECT, "files": files}).encode()
     index.page_faults.append(lambda handler: handler.answer(200, page, {"Content-Type": JSON}))
-    assert found(index.config(), progress) == []
-    assert "no package index" in progress.notes[0]
+    assert candidates(index.config(), reporter) == []
+    assert "no package index" in reporter.notes[0]
 
 
-def test_an_index_that_stalls(index: LocalIndex, progress: Recorder) -> None:
+def test_a_page_that_breaks_off(index: LocalIndex, reporter: Recorder) -> None:
+    def cut(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", JSON)
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        handler.wfile.write(b"{")
+        handler.close_connection = True
+
+    index.page_faults.append(cut)
+    assert len(candidates(index.config(), reporter)) == 1
+    assert "the connection failed" in reporter.notes[0]
+    index.page_faults += [cut] * 5
+    assert candidates(index.config(), reporter) == []
+    assert len(index.page_faults) == 2
+
+
+def test_an_index_that_stalls(index: LocalIndex, reporter: Recorder) -> None:
     index.page_faults += [lambda handler: index.released.wait(30)] * 2  # type: ignore[list-item]
-    assert found(index.config(timeout=0.2, retries=1), progress) == []
-    assert "no answer in time; trying again" in progress.notes[0]
+    assert candidates(index.config(timeout=0.2, retries=1), reporter) == []
+    assert "no answer in time; trying again" in reporter.notes[0]
 
 
-def test_certificates(index: LocalIndex, data: bytes, progress: Recorder, tmp_path: Path) -> None:
+def test_a_proxy(index: LocalIndex, reporter: Recorder) -> None:
+    config = index.config(index_url="http://index.invalid/simple/", proxy=index.root)
+    (remote,) = candidates(config)
+    assert remote.url == f"http://index.invalid/files/{FILENAME}"
+    nobody = "http://me:secret@127.0.0.1:9"
+    assert candidates(index.config(index_url="https://index.invalid/simple/", proxy=nobody), reporter) == []
+    assert "the proxy did not let it through" in reporter.notes[-1]
+    assert "check the proxy" in reporter.notes[-1]
+    assert "secret" not in " ".join(reporter.notes)
+
+
+def test_a_proxy_that_refuses_is_not_tried_again(index: LocalIndex, reporter: Recorder) -> None:
+    config = index.config(index_url="https://index.invalid/simple/", proxy=index.root)
+    assert candidates(config, reporter) == []
+    assert len(reporter.notes) == 1
+    assert "the proxy did not let it through" in reporter.notes[0]
+
+
+def test_certificates(index: LocalIndex, data: bytes, reporter: Recorder, tmp_path: Path) -> None:
     """Of an index whose certificate nobody knows: refused, with the option that names it; taken with that option."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
     key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
     names = ["-subj", "/CN=index", "-addext", "subjectAltName=IP:127.0.0.1"]
-    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", key, "-out", cert]
-    subprocess.run([*made, *names], check=True, capture_output=True)
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", key, "-out", cert]
+    subprocess.run([*command, *names], check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
     index.server.socket = context.wrap_socket(index.server.socket, server_side=True)
     index.scheme = "https"
 
-    assert found(index.config(retries=0), progress) == []
-    assert "its certificate is not trusted" in progress.notes[0]
-    assert "PIP_CERT" in progress.notes[0]
+    assert candidates(index.config(retries=0), reporter) == []
+    assert "its certificate is not trusted" in reporter.notes[0]
+    assert "PIP_CERT" in reporter.notes[0]
     trusting = index.config(cert=cert)
-    assert len(found(trusting)) == 1
-    path = cache.fetch(PROJECT, FILENAME, sha256(data), progress, config=trusting)
+    assert len(candidates(trusting)) == 1
+    path = cache.fetch(PROJECT, FILENAME, sha256(data), reporter, config=trusting)
     assert path.read_bytes() == data
     path.unlink()
     unverified = index.config(trusted_hosts=("127.0.0.1",))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert cache.fetch(PROJECT, FILENAME, sha256(data), progress, config=unverified).read_bytes() == data
+        assert cache.fetch(PROJECT, FILENAME, sha256(data), reporter, config=unverified).read_bytes() == data
 
 
 def test_certificates_that_are_not_there(index: LocalIndex, tmp_path: Path) -> None:
     with pytest.raises(EnvironmentProblem, match=r"nowhere\.pem"):
-        found(index.config(cert=tmp_path / "nowhere.pem"))
+        candidates(index.config(cert=tmp_path / "nowhere.pem"))
 
 
 def test_the_cache_takes_what_has_the_recorded_bytes(
-    index: LocalIndex, progress: Recorder, data: bytes, tmp_path: Path
+    index: LocalIndex, reporter: Recorder, data: bytes, tmp_path: Path
 ) -> None:
-    """An index in front offers other bytes under the same name: it is passed over, and that is said."""
+    """An index in front offers other bytes under the same name: it is passed over with a note."""
     with LocalIndex() as other:
         other.files[FILENAME] = b"something else"
         config = index.config(index_url=other.simple, extra_index_urls=(index.simple,))
-        path = cache.fetch(PROJECT, FILENAME, sha256(data), progress, config=config)
+        path = cache.fetch(PROJECT, FILENAME, sha256(data), reporter, config=config)
         assert path.read_bytes() == data
-        assert any("offers another" in note for note in progress.notes)
+        assert any("offers another" in note for note in reporter.notes)
         assert other.file_requests == []
         path.unlink()
         with pytest.raises(IntegrityError, match="not the recorded file anywhere"):
-            cache.fetch(PROJECT, FILENAME, sha256(data), progress, config=index.config(index_url=other.simple))
+            cache.fetch(PROJECT, FILENAME, sha256(data), reporter, config=index.config(index_url=other.simple))
 
 
 def write(path: Path, text: str) -> Path:
@@ -254,7 +289,7 @@ def put(data: bytes) -> Path:
     return path
 
 
-def test_the_cache_hands_out_nothing_unverified(progress: Recorder) -> None:
+def test_the_cache_hands_out_nothing_unverified(reporter: Recorder) -> None:
     path = put(b"good")
     assert cache.cached(FILENAME, sha256(b"good")) == path
     stat = path.stat()
@@ -264,7 +299,7 @@ def test_the_cache_hands_out_nothing_unverified(progress: Recorder) -> None:
         cache.cached(FILENAME, sha256(b"good"))
     assert "expected sha256" in caught.value.details[0]
     with pytest.raises(IntegrityError):
-        cache.fetch(PROJECT, FILENAME, sha256(b"good"), progress, offline=True)
+        cache.fetch(PROJECT, FILENAME, sha256(b"good"), reporter, offline=True)
 
 
 def test_a_cache_on_a_read_only_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,19 +317,19 @@ def test_a_cache_on_a_read_only_file_system(tmp_path: Path, monkeypatch: pytest.
         subprocess.run(["umount", tmp_path / "shared"], check=True)
 
 
-def test_a_corrupted_entry_is_fetched_anew(index: LocalIndex, progress: Recorder, data: bytes) -> None:
+def test_a_corrupted_entry_is_fetched_anew(index: LocalIndex, reporter: Recorder, data: bytes) -> None:
     path = put(data)
     path.write_bytes(b"rotten")
-    assert cache.fetch(PROJECT, FILENAME, sha256(data), progress, config=index.config()).read_bytes() == data
-    assert "corrupted" in progress.notes[0]
-    index.asked.clear()
-    cache.fetch(PROJECT, FILENAME, sha256(data), progress, config=index.config())
-    assert index.asked == []
+    assert cache.fetch(PROJECT, FILENAME, sha256(data), reporter, config=index.config()).read_bytes() == data
+    assert "corrupted" in reporter.notes[0]
+    index.requests.clear()
+    cache.fetch(PROJECT, FILENAME, sha256(data), reporter, config=index.config())
+    assert index.requests == []
 
 
-def test_offline_without_the_file(progress: Recorder) -> None:
+def test_offline_without_the_file(reporter: Recorder) -> None:
     with pytest.raises(SourceUnavailable, match="not in the cache") as caught:
-        cache.fetch(PROJECT, FILENAME, "0" * 64, progress, offline=True)
+        cache.fetch(PROJECT, FILENAME, "0" * 64, reporter, offline=True)
     assert str(cache.cache_dir()) in caught.value.remedy
 
 

@@ -1,4 +1,4 @@
-"""Progress in a log: a line now and then, with the time left where it can be computed."""
+"""Progress in a log: a line now and then, with the time left where it is known."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from toolkit import console
 
 
-def test_a_log_tells_the_time_left(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_has_the_time_left(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     clock = [100.0]
     monkeypatch.setattr(console.time, "monotonic", lambda: clock[0])
     with console.Terminal().task("train", 400, "steps") as task:

@@ -1,4 +1,4 @@
-"""Commands that are imported when they are run, and errors as exit codes; all commands of the project use it."""
+"""Commands that are imported when they run, and errors as exit codes, for all commands of the project."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from toolkit.errors import PatchsetError
 
 
 class LazyGroup(click.Group):
-    """A group that imports a command's module only when that command is asked for.
+    """A group that imports a command's module only when that command runs.
 
     `package` is the package of the modules; `entries` maps a command's name to its module there and to its
     line in `--help`. The module holds the click command as `<name>_command`, with `_` for `-`. `renamed` maps
@@ -68,10 +68,10 @@ class LazyGroup(click.Group):
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[click.shell_completion.CompletionItem]:
         from click.shell_completion import CompletionItem
 
-        found = [
+        completions = [
             CompletionItem(name, help=text) for name, (_, text) in self.entries.items() if name.startswith(incomplete)
         ]
-        return found + click.Command.shell_complete(self, ctx, incomplete)
+        return completions + click.Command.shell_complete(self, ctx, incomplete)
 
 
 def run(group: click.Group, name: str, argv: Sequence[str] | None = None) -> int:
@@ -91,7 +91,7 @@ def run(group: click.Group, name: str, argv: Sequence[str] | None = None) -> int
         _show(error, "--json" in arguments)
         return error.exit_code
     except BrokenPipeError:
-        # The reader of our output has gone (`| head`); there is nobody left to tell.
+        # The reader of our output has gone (`| head`): a message would reach nobody.
         sys.stderr.close()
         return 141
     return result if isinstance(result, int) else 0

@@ -1,4 +1,4 @@
-"""Showing things: tables and progress on a terminal, plain lines in a log, JSON for a program."""
+"""Output: tables and progress on a terminal, plain lines in a log, JSON for a program."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     from rich import box
     from rich.table import Table
 
-    made = Table(*columns, title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    grid = Table(*columns, title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for row in rows:
-        made.add_row(*row)
-    console().print(made)
+        grid.add_row(*row)
+    console().print(grid)
 
 
 def escape(text: str) -> str:
@@ -103,29 +103,28 @@ class _Line:
         self._unit = unit
         self._total = total
         self._done = 0
-        self._start = self._said = time.monotonic()
+        self._start = self._latest = time.monotonic()
 
     def update(self, done: int, total: int | None = None) -> None:
         self._done, self._total = done, total if total is not None else self._total
-        if time.monotonic() - self._said >= LOG_INTERVAL:
-            self._said = time.monotonic()
+        if time.monotonic() - self._latest >= LOG_INTERVAL:
+            self._latest = time.monotonic()
             left = ""
             if self._total and self._done:
-                seconds = (self._said - self._start) * (self._total - self._done) / self._done
+                seconds = (self._latest - self._start) * (self._total - self._done) / self._done
                 left = f", about {seconds:.0f} s left"
-            self._say(left)
+            self._write(left)
 
     def finish(self) -> None:
         elapsed = time.monotonic() - self._start
         if elapsed >= 2:
-            self._say(f", {elapsed:.0f} s")
+            self._write(f", {elapsed:.0f} s")
 
-    def _say(self, suffix: str) -> None:
+    def _write(self, suffix: str) -> None:
         counts = [self._done, *([self._total] if self._total else [])]
         if self._unit == "bytes":
-            said = " of ".join(f"{count / 1e6:.1f}" for count in counts) + " MB"
+            amount = " of ".join(f"{count / 1e6:.1f}" for count in counts) + " MB"
         else:
-            said = f"{' of '.join(map(str, counts))} {self._unit}".strip()
-        amount = f": {said}" if self._done else ""
-        sys.stderr.write(f"{self._title}{amount}{suffix}\n")
+            amount = f"{' of '.join(map(str, counts))} {self._unit}".strip()
+        sys.stderr.write(f"{self._title}{f': {amount}' if self._done else ''}{suffix}\n")
         sys.stderr.flush()

@@ -35,7 +35,7 @@ class PatchsetError(Exception):
 
 
 class UsageError(PatchsetError):
-    """The command line, a component or a base that does not exist (the CLI library uses 2 as well)."""
+    """A wrong command line, or a component or base that does not exist (click uses 2 as well)."""
 
     exit_code = 2
     slug = "usage"
@@ -63,7 +63,7 @@ class IntegrityError(PatchsetError):
 
 
 class LocalChanges(PatchsetError):
-    """The user's own work is in the way; nothing was changed."""
+    """Work of the user's own is in the way; nothing was changed."""
 
     exit_code = 6
     slug = "local-changes"
@@ -91,7 +91,7 @@ class EnvironmentProblem(PatchsetError):
 
 
 class BuildRefused(PatchsetError):
-    """The asked build route cannot produce this wheel; names the patch and the other route."""
+    """The requested build route cannot produce this wheel; names the patch and the other route."""
 
     exit_code = 10
     slug = "route"
@@ -105,7 +105,7 @@ class BuildFailed(PatchsetError):
 
 
 class VerifyFailed(PatchsetError):
-    """A wheel or an environment is not what the series makes."""
+    """A wheel or an environment differs from what the series gives."""
 
     exit_code = 12
     slug = "verify"

@@ -11,7 +11,7 @@ def replace_file(file: Path, data: bytes | str, *, durable: bool = False) -> Non
     """Make `data` the content of `file` (text as UTF-8) in one step: readers see the old content or all of the new.
 
     With `durable` the data is on the disk before the name is (fsync(2)), so that a power cut keeps the order too.
-    The folder is made where it is missing.
+    A missing folder is created.
 
     Raises:
         OSError: the file system refuses; the old file is untouched.

@@ -42,11 +42,11 @@ class Finding:
 
 def refuse(findings: Iterable[Finding], what: str) -> None:
     """Raise `SeriesError` with every finding, or return if there is none."""
-    found = tuple(findings)
-    if found:
-        count = "one problem" if len(found) == 1 else f"{len(found)} problems"
+    breaches = tuple(findings)
+    if breaches:
+        count = "one problem" if len(breaches) == 1 else f"{len(breaches)} problems"
         raise SeriesError(
             f"{what} has {count}",
             remedy="mend the lines shown; `patchset lint` checks all series at once",
-            details=tuple(finding.render() for finding in found),
+            details=tuple(finding.render() for finding in breaches),
         )

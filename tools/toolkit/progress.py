@@ -1,4 +1,4 @@
-"""How long work tells of itself; the command line shows it, a library caller may ignore it."""
+"""Progress of long work: the command line shows it, a library caller may ignore it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ class Task(Protocol):
     """One piece of work that is under way."""
 
     def update(self, done: int, total: int | None = None) -> None:
-        """Tell how much is done, in the task's unit, and of how much if that is known."""
+        """Set how much is done, in the task's unit, and the total if it is known."""
 
 
 class Reporter(Protocol):
-    """Where work tells of itself."""
+    """The receiver of notes and progress."""
 
     def note(self, text: str) -> None:
-        """Say one thing that the user should know now."""
+        """Pass on one thing that the user should know now."""
 
     def task(self, title: str, total: int | None = None, unit: str = "") -> AbstractContextManager[Task]:
         """Open a task; `unit` is `bytes` for sizes."""
@@ -31,8 +31,8 @@ class Quiet:
 
     @contextmanager
     def task(self, title: str, total: int | None = None, unit: str = "") -> Iterator[Task]:
-        yield _Nothing()
+        yield _QuietTask()
 
 
-class _Nothing:
+class _QuietTask:
     def update(self, done: int, total: int | None = None) -> None: ...

@@ -42,7 +42,7 @@ class Table:
         self.read.add(key)
         if key not in self.values:
             if required:
-                self._add(key, f"has no key {self._dotted(key)}", whole=True)
+                self.add(key, f"has no key {self._dotted(key)}", whole=True)
             return None
         value = self.values[key]
         if kind == "strings":
@@ -57,7 +57,7 @@ class Table:
             elif good and kind == "hex64":
                 good, wanted = bool(_HEX64.match(str(value))), "64 lower-case hex digits (a sha256)"
         if not good:
-            self._add(key, f"{self._dotted(key)} must be {wanted}")
+            self.add(key, f"{self._dotted(key)} must be {wanted}")
             return None
         return value
 
@@ -74,7 +74,7 @@ class Table:
         self.read.add(key)
         value = self.values.get(key, 0)
         if not isinstance(value, int) or isinstance(value, bool) or (key in self.values and value < 1):
-            self._add(key, f"{self._dotted(key)} must be a whole number above 0")
+            self.add(key, f"{self._dotted(key)} must be a whole number above 0")
             return 0
         return value
 
@@ -85,7 +85,7 @@ class Table:
             return default
         value = self.values[key]
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-            self._add(key, f"{self._dotted(key)} must be a number, 0 or more")
+            self.add(key, f"{self._dotted(key)} must be a number, 0 or more")
             return default
         return float(value)
 
@@ -106,7 +106,7 @@ class Table:
         if value is not None and value not in known:
             near = get_close_matches(value, known, n=1)
             meant = f"; did you mean {near[0]!r}?" if near else ""
-            self._add(key, f"{self._dotted(key)} must be one of {', '.join(known)}{meant}")
+            self.add(key, f"{self._dotted(key)} must be one of {', '.join(known)}{meant}")
         return value if value is not None and value in known else known[0]
 
     def tables(self, key: str) -> tuple[Table, ...]:
@@ -114,28 +114,25 @@ class Table:
         self.read.add(key)
         value = self.values.get(key)
         items = value if isinstance(value, list) else [value] if value is not None else []
-        found = []
+        tables = []
         for number, item in enumerate(items):
             if isinstance(item, dict):
-                found.append(Table(self.file, self.source, item, self._dotted(key), self.findings, number))
+                tables.append(Table(self.file, self.source, item, self._dotted(key), self.findings, number))
             else:
-                self._add(key, f"{self._dotted(key)} must be a table")
-        return tuple(found)
+                self.add(key, f"{self._dotted(key)} must be a table")
+        return tuple(tables)
 
     def finish(self) -> None:
-        """Record every key that nobody asked for."""
+        """Record every key that was not read."""
         for key in self.values:
             if key not in self.read:
-                self._add(key, f"unknown key {self._dotted(key)}")
-
-    def add(self, key: str, message: str) -> None:
-        """Record a finding at a key that stands in the table."""
-        self._add(key, message)
+                self.add(key, f"unknown key {self._dotted(key)}")
 
     def _dotted(self, key: str) -> str:
         return f"{self.section}.{key}" if self.section else key
 
-    def _add(self, key: str, message: str, whole: bool = False) -> None:
+    def add(self, key: str, message: str, whole: bool = False) -> None:
+        """Record a finding at a key, or at the table as a whole, where the key is missing."""
         line, column, text = (0, 0, "") if whole else locate(self.source, self.section, key, self.occurrence)
         if whole and self.section:
             line, column, text = locate(self.source, self.section, None, self.occurrence)

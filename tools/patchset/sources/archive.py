@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
@@ -15,7 +14,7 @@ from patchset.store.git import Git
 from patchset.store.objects import Signature, import_files
 from toolkit.errors import IntegrityError
 from toolkit.finding import Finding
-from toolkit.progress import Reporter, Task
+from toolkit.progress import Reporter
 from toolkit.tables import Table
 from toolkit.toml_edit import erase_table, write_table
 
@@ -134,34 +133,7 @@ def download(archive: Archive | Wheel, reporter: Reporter, offline: bool = False
     """
     from patchset.sources import cache
 
-    with ExitStack() as stack:
-        show = _Show(reporter, stack)
-        return cache.fetch(archive.project, archive.filename, archive.sha256, show, offline=offline)
-
-
-class _Show:
-    """The downloader's progress as a task of the reporter, opened when the first byte is expected."""
-
-    def __init__(self, reporter: Reporter, stack: ExitStack) -> None:
-        self._reporter = reporter
-        self._stack = stack
-        self._task: Task | None = None
-        self._done = 0
-        self._total: int | None = None
-
-    def start(self, filename: str, total: int | None, done: int) -> None:
-        self._done, self._total = done, total
-        if self._task is None:
-            self._task = self._stack.enter_context(self._reporter.task(f"download {filename}", total, "bytes"))
-        self.advance(0)
-
-    def advance(self, count: int) -> None:
-        self._done += count
-        if self._task is not None:
-            self._task.update(self._done, self._total)
-
-    def note(self, message: str) -> None:
-        self._reporter.note(message)
+    return cache.fetch(archive.project, archive.filename, archive.sha256, reporter, offline=offline)
 
 
 def import_archive(git: Git, archive: Archive, file: Path, reporter: Reporter) -> str:

@@ -1,12 +1,11 @@
 """The user's cache of archives: `archives/<sha256>/<filename>`.
 
-Nothing is handed out unverified. A stamp beside each archive records what the file system said of it (size,
-inode, and the times of its last change of content and of status) when its sha256 was last found right; while
-that has not changed, the bytes have not. Hashing a 315 MB wheel anew takes about a second, comparing the
-stamp microseconds. The time of status change is in it because no program can set it back: an edit in place
-that restores size and modification time still shows. A stamp does not stop whoever may write the cache and
-forges the stamp as well, and so could replace this program; callers that want to go without it pass
-`rehash=True`.
+Nothing is handed out unverified. A stamp beside each archive records the file's size, inode, and times of change
+(content and status) at the last time its sha256 was right. While these are the same, the bytes are too. Hashing a
+315 MB wheel takes about a second, comparing the stamp microseconds. No program can set the time of status change
+back, so an edit in place shows even if it restores size and modification time. A stamp does not stop a user who may
+write the cache and forges the stamp as well, and so could replace this program. Callers that want to go without it
+pass `rehash=True`.
 """
 
 from __future__ import annotations
@@ -15,12 +14,16 @@ import contextlib
 import os
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from patchset.sources import pipconfig
-from patchset.sources.download import QUIET, Progress, download, sha256_of
 from patchset.sources.pipconfig import PipConfig
-from patchset.sources.registry import Registry, RemoteFile, other_bytes
 from toolkit.errors import EnvironmentProblem, IntegrityError, SourceUnavailable
+from toolkit.files import replace_file, sha256_of
+from toolkit.progress import Reporter
+
+if TYPE_CHECKING:
+    from patchset.sources.registry import RemoteFile
 
 CLOCK_TICK_NS = 20_000_000
 """More than the steps (4 to 10 ms) in which kernels advance the time of files: two changes in one look
@@ -28,7 +31,7 @@ alike."""
 
 
 def cache_dir() -> Path:
-    """`PATCHSET_CACHE_DIR`, or the folder where the platform keeps users' caches."""
+    """Return `PATCHSET_CACHE_DIR`, or the folder where the platform keeps users' caches."""
     named = os.environ.get("PATCHSET_CACHE_DIR")
     if named:
         return Path(named).expanduser().absolute()
@@ -38,7 +41,11 @@ def cache_dir() -> Path:
 
 
 def archive_path(filename: str, sha256: str) -> Path:
-    """Where the cache keeps this archive, be it there or not."""
+    """Return the cache's path for this archive, which may be absent.
+
+    Raises:
+        IntegrityError: the name or the sha256 is none.
+    """
     plain = Path(filename).name == filename and filename not in ("", ".", "..") and "\\" not in filename
     if not plain or len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
         raise IntegrityError(
@@ -49,9 +56,11 @@ def archive_path(filename: str, sha256: str) -> Path:
 
 
 def cached(filename: str, sha256: str, *, rehash: bool = False) -> Path | None:
-    """The archive, if the cache has it.
+    """Return the archive, or None if the cache lacks it.
 
-    Raises IntegrityError, which names the file, where the cache has other bytes in its place.
+    Raises:
+        IntegrityError: the cache has other bytes in its place; names the file.
+        EnvironmentProblem: it cannot be read.
     """
     path = archive_path(filename, sha256)
     try:
@@ -80,16 +89,20 @@ def fetch(
     project: str,
     filename: str,
     sha256: str,
-    progress: Progress = QUIET,
+    reporter: Reporter,
     *,
     offline: bool = False,
     rehash: bool = False,
     config: PipConfig | None = None,
 ) -> Path:
-    """The archive from the cache, or downloaded into it from the first index that gives the recorded bytes.
+    """Return the archive from the cache, or download it there from the first index with the recorded bytes.
 
-    A corrupted entry of the cache is told to `progress` and fetched anew; with `offline` it is an
-    IntegrityError, and a missing one a SourceUnavailable.
+    A corrupted entry of the cache is noted and fetched anew.
+
+    Raises:
+        IntegrityError: the indexes have other bytes, or `offline` is set and the cache has.
+        SourceUnavailable: no index gives the file, or `offline` is set and the cache lacks it.
+        EnvironmentProblem: the disk is full, or the cache cannot be read or written.
     """
     path = archive_path(filename, sha256)
     try:
@@ -98,31 +111,35 @@ def fetch(
     except IntegrityError as error:
         if offline:
             raise
-        progress.note(f"{error.message}; fetching it anew")
+        reporter.note(f"{error.message}; fetching it anew")
     if offline:
         raise SourceUnavailable(
             f"{filename} is not in the cache, and the network is not to be used",
             remedy=f"run once with a network, or put the file at {path}",
         )
-    _download(project, filename, sha256, path, progress, pipconfig.load() if config is None else config)
+    _download(project, filename, sha256, path, reporter, pipconfig.load() if config is None else config)
     _write_stamp(path, _facts(path))
     return path
 
 
-def _download(project: str, filename: str, sha256: str, path: Path, progress: Progress, config: PipConfig) -> None:
-    registry = Registry(config, note=progress.note)
+def _download(project: str, filename: str, sha256: str, path: Path, reporter: Reporter, config: PipConfig) -> None:
+    # Imported here: what talks to a network takes longer to load than a cached archive to check.
+    from patchset.sources.download import download
+    from patchset.sources.registry import Registry, other_bytes
+
+    registry = Registry(config, note=reporter.note)
     others: list[RemoteFile] = []
     failure: SourceUnavailable | IntegrityError | None = None
     for remote in registry.candidates(project, filename):
         if remote.sha256 not in (None, sha256):
             others.append(remote)
-            progress.note(f"{remote.index} offers another {filename}, with sha256 {remote.sha256}")
+            reporter.note(f"{remote.index} offers another {filename}, with sha256 {remote.sha256}")
             continue
         try:
-            download(remote, sha256, path, progress, config=config)
+            download(remote, sha256, path, reporter, config=config)
         except (SourceUnavailable, IntegrityError) as error:
             failure = failure or error
-            progress.note(f"{error.message}; looking elsewhere")
+            reporter.note(f"{error.message}; looking elsewhere")
         else:
             return
     if failure is not None:
@@ -147,20 +164,12 @@ def _stamp(path: Path) -> str | None:
 
 
 def _write_stamp(path: Path, facts: str) -> None:
-    """Records `facts`, once the clock of files has moved on: from then on a change of the file changes its
-    facts.
+    """Record `facts`, once the clock of files has moved on: from then on a change of the file changes its facts.
 
     A cache that cannot be written, such as a shared one, is hashed every time.
     """
     changed = int(facts.split()[-1])
     if 0 <= (age := time.time_ns() - changed) < CLOCK_TICK_NS:
         time.sleep((CLOCK_TICK_NS - age) / 1e9)
-    stamp = _stamp_path(path)
-    partial = stamp.with_name(f"{stamp.name}.{os.getpid()}")
-    try:
-        partial.write_text(facts, "ascii")
-        partial.replace(stamp)
-    except OSError:
-        # A read-only file system refuses to remove even what is not there.
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        replace_file(_stamp_path(path), facts)

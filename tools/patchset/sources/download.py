@@ -1,106 +1,66 @@
-"""Downloads one file whose sha256 is known beforehand: resumable, safe against kills and against other
-processes.
+"""Download a file whose sha256 is recorded: resumable, safe against kills and against other processes.
 
 The bytes go to `<target>.part`, which is locked while a process writes it and stays where that process is
-stopped. The next one asks for the rest by Range (RFC 9110, 14), with If-Range where the server gave a
-validator; without one, or where the answer does not fit, it starts anew. `target` appears in one step, when
-all bytes are on the disk and their sha256 is the expected one.
+stopped. The next request is for the rest, by Range (RFC 9110, 14), with If-Range where the server sent a validator.
+`target` appears in one step, when all bytes are on the disk and their sha256 is the recorded one. No answer is
+judged by its headers: where the sha256 of a resumed file is wrong, the transfer starts anew, once.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
-import re
 import shutil
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Literal
 
-from patchset.sources import pipconfig
+import requests
+from urllib3.exceptions import IncompleteRead
+
 from patchset.sources.pipconfig import PipConfig
 from patchset.sources.registry import RemoteFile
-from patchset.sources.transport import (
-    BACKOFF,
-    is_transient,
-    local_path,
-    open_session,
-    pauses,
-    unavailable,
-)
+from patchset.sources.transport import BACKOFF, exchange
+from patchset.sources.urls import local_path
 from toolkit.errors import EnvironmentProblem, IntegrityError, SourceUnavailable
-
-if TYPE_CHECKING:
-    import requests
+from toolkit.files import sha256_of
+from toolkit.progress import Reporter, Task
 
 CHUNK = 1 << 20
-
-
-class Progress(Protocol):
-    """Who shows how far a download is."""
-
-    def start(self, filename: str, total: int | None, done: int) -> None:
-        """The transfer begins, or begins again, with `done` of `total` bytes at hand."""
-
-    def advance(self, count: int) -> None:
-        """`count` more bytes came."""
-
-    def note(self, message: str) -> None:
-        """Something that the user should know."""
-
-
-class Quiet:
-    """Shows nothing."""
-
-    def start(self, filename: str, total: int | None, done: int) -> None:
-        pass
-
-    def advance(self, count: int) -> None:
-        pass
-
-    def note(self, message: str) -> None:
-        pass
-
-
-QUIET = Quiet()
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def download(
     remote: RemoteFile,
     sha256: str,
     target: Path,
-    progress: Progress = QUIET,
+    reporter: Reporter,
     *,
-    config: PipConfig | None = None,
+    config: PipConfig,
     backoff: float = BACKOFF,
 ) -> Path:
-    """Puts the bytes of `remote` at `target`, and returns that.
+    """Fetch `remote` to `target`, and return `target`.
 
-    Raises SourceUnavailable where they cannot be had (what came so far is kept for the next try),
-    IntegrityError where they have another sha256 (nothing is kept), EnvironmentProblem where the disk is full
-    or not writable.
+    Raises:
+        SourceUnavailable: the bytes cannot be had; what came so far is kept for the next try.
+        IntegrityError: the bytes have another sha256; nothing is kept.
+        EnvironmentProblem: the disk is full or not writable.
     """
     with _disk(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
-    with _claim(target, progress) as part:
+    with _claim(target, reporter) as part:
         if target.is_file() and sha256_of(target) == sha256:
             part.discard()
             return target
         source = local_path(remote.url)
-        if source is None:
-            config = pipconfig.load() if config is None else config
-            _Transfer(remote, sha256, part, progress, config, backoff).run()
-        else:
-            _copy(source, remote, part, progress)
+        with reporter.task(f"download {remote.filename}", remote.size, "bytes") as task:
+            if source is not None:
+                _copy(source, remote, part, task)
+            elif part.sha256 != sha256:
+                _transfer(remote, sha256, part, reporter, task, config, backoff)
         if part.sha256 != sha256:
             size, actual = part.size, part.sha256
             part.discard()
@@ -114,13 +74,16 @@ def download(
 
 
 class _Part:
-    """The unfinished file: its bytes on the disk, their running sha256, and the server's validator for
-    them."""
+    """The unfinished file: its bytes on the disk and their running sha256.
+
+    `validator` is the server's for these bytes, if it is known.
+    """
 
     def __init__(self, path: Path, file: FileIO) -> None:
         self._path = path
         self._file = file
-        self._validator = path.with_name(path.name + ".validator")
+        self.resumable = True
+        self.validator: str | None = None
         self._hash = hashlib.sha256()
         self.size = 0
         while chunk := file.read(CHUNK):
@@ -128,57 +91,55 @@ class _Part:
             self.size += len(chunk)
 
     @property
-    def folder(self) -> Path:
-        return self._path.parent
-
-    @property
     def sha256(self) -> str:
         return self._hash.hexdigest()
 
-    @property
-    def validator(self) -> str | None:
-        try:
-            return self._validator.read_text("ascii") or None
-        except (OSError, UnicodeDecodeError):
-            return None
-
-    def restart(self, validator: str | None = None) -> None:
-        """Forgets all bytes. The validator is on the disk before the first byte that it stands for."""
+    def restart(self, *, resumable: bool = True, validator: str | None = None) -> None:
+        """Forget all bytes; the arguments are those of the bytes that follow."""
         with _disk(self._path):
             self._file.truncate(0)
-            self._hash = hashlib.sha256()
-            self.size = 0
-            self._validator.unlink(missing_ok=True)
-            if validator is not None:
-                self._validator.write_text(validator, "ascii")
+        self._hash = hashlib.sha256()
+        self.size = 0
+        self.resumable, self.validator = resumable, validator
 
-    def write(self, chunk: bytes) -> None:
+    def receive(self, read: Callable[[int], bytes], total: int | None, task: Task) -> None:
+        """Append what `read` returns, until it ends or has exceeded `total`: every byte of a file comes this way."""
         with _disk(self._path):
+            wanted, free = (total or 0) - self.size, shutil.disk_usage(self._path.parent).free
+        if wanted > free:
+            raise _no_space(self._path.parent, f" ({wanted} bytes wanted, {free} free)")
+        task.update(self.size, total)
+        while (total is None or self.size <= total) and (chunk := read(CHUNK)):
             left = memoryview(chunk)
-            while left:
-                count = self._file.write(left)
-                self._hash.update(left[:count])
-                self.size += count
-                left = left[count:]
+            with _disk(self._path):
+                while left:
+                    count = self._file.write(left)
+                    self._hash.update(left[:count])
+                    self.size += count
+                    left = left[count:]
+            task.update(self.size)
 
     def discard(self) -> None:
-        self._validator.unlink(missing_ok=True)
         self._path.unlink(missing_ok=True)
+        self._forget()
 
     def move(self, target: Path) -> None:
         with _disk(target):
             os.fsync(self._file.fileno())
             self._path.replace(target)
-        self._validator.unlink(missing_ok=True)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Remove the file in which earlier versions kept the validator."""
+        self._path.with_name(self._path.name + ".validator").unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def _claim(target: Path, progress: Progress) -> Iterator[_Part]:
-    """The part file of `target`, for this process alone.
+def _claim(target: Path, reporter: Reporter) -> Iterator[_Part]:
+    """Give the part file of `target` to this process alone.
 
-    The lock is on the part itself, so that a kill leaves none behind. Whoever waited for it looks again
-    whether the path still means the file that it locked: the one before may have moved it to `target`, or
-    discarded it.
+    The lock is on the part itself, so that a kill leaves none behind. The process that had it may have moved the
+    part to `target`, or discarded it: after the wait, the path must still mean the file that is locked.
     """
     path = target.with_name(target.name + ".part")
     while True:
@@ -186,21 +147,15 @@ def _claim(target: Path, progress: Progress) -> Iterator[_Part]:
             file = path.open("a+b", buffering=0)
         with file:
             with _disk(path):
-                _lock(file, progress, target.name)
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    reporter.note(f"another process is downloading {target.name}; waiting for it")
+                    fcntl.flock(file, fcntl.LOCK_EX)
             if _is_at(path, file):
                 file.seek(0)
                 yield _Part(path, file)
                 return
-
-
-def _lock(file: FileIO, progress: Progress, name: str) -> None:
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        progress.note(f"another process is downloading {name}; waiting for it")
-        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def _is_at(path: Path, file: FileIO) -> bool:
@@ -212,7 +167,7 @@ def _is_at(path: Path, file: FileIO) -> bool:
 
 @contextlib.contextmanager
 def _disk(path: Path) -> Iterator[None]:
-    """Turns what the file system refuses into an error with a remedy."""
+    """Turn an error of the file system into one with a remedy."""
     try:
         yield
     except OSError as error:
@@ -231,17 +186,12 @@ def _no_space(path: Path, wanted: str = "") -> EnvironmentProblem:
     )
 
 
-def _copy(source: Path, remote: RemoteFile, part: _Part, progress: Progress) -> None:
-    """A file of a local index: reading it again from the start costs little."""
+def _copy(source: Path, remote: RemoteFile, part: _Part, task: Task) -> None:
+    """Copy a file of a local index, always from its start: that costs little."""
     try:
         with source.open("rb") as file:
             part.restart()
-            size = os.fstat(file.fileno()).st_size
-            _require_space(part, size)
-            progress.start(remote.filename, size, 0)
-            while chunk := file.read(CHUNK):
-                part.write(chunk)
-                progress.advance(len(chunk))
+            part.receive(file.read, os.fstat(file.fileno()).st_size, task)
     except OSError as error:
         raise SourceUnavailable(
             f"{source}: {error.strerror}",
@@ -249,129 +199,73 @@ def _copy(source: Path, remote: RemoteFile, part: _Part, progress: Progress) -> 
         ) from error
 
 
-def _require_space(part: _Part, total: int | None) -> None:
-    wanted = (total or 0) - part.size
-    with _disk(part.folder):
-        free = shutil.disk_usage(part.folder).free
-    if wanted > free:
-        raise _no_space(part.folder, f" ({wanted} bytes wanted, {free} free)")
+# How the bytes of a part came: in one answer, in several, or in one that declares a content encoding.
+_Course = Literal["whole", "resumed", "encoded"]
 
 
-class _Transfer:
-    """One file over HTTP, with as many tries as pip would make; those that brought something do not count."""
+def _transfer(
+    remote: RemoteFile,
+    sha256: str,
+    part: _Part,
+    reporter: Reporter,
+    task: Task,
+    config: PipConfig,
+    backoff: float,
+) -> None:
+    """Fill the part over HTTP; start anew, once, where the sha256 is wrong and other bytes may come of it.
 
-    def __init__(
-        self,
-        remote: RemoteFile,
-        sha256: str,
-        part: _Part,
-        progress: Progress,
-        config: PipConfig,
-        backoff: float,
-    ) -> None:
-        self._remote = remote
-        self._sha256 = sha256
-        self._part = part
-        self._progress = progress
-        self._config = config
-        self._backoff = backoff
-        self._encoded = False
-        self._resumed = False
+    A server may declare an encoding although none is accepted. Either that is a mere label on a `.tar.gz`, and the
+    file is what was sent; or the server did compress, and the file is what that decodes to.
+    """
 
-    def run(self) -> None:
-        """Fills the part.
-
-        The caller judges whether the bytes are the right ones; here those doubts are settled that another
-        request can settle: a part that was put together from two transfers, and a server that declares an
-        encoding although it was asked for none (either a mere label on a `.tar.gz`, then the file is what was
-        sent, or it did compress, then the file is what that decodes to).
-        """
-        if self._part.size and self._part.sha256 == self._sha256:
-            return
-        with open_session(self._config) as session:
-            self._receive(session, decode=False)
-            if self._part.sha256 != self._sha256 and self._resumed:
-                self._progress.note(f"{self._remote.filename}: the resumed download does not fit; starting anew")
-                self._part.restart()
-                self._receive(session, decode=False)
-            if self._part.sha256 != self._sha256 and self._encoded:
-                self._part.restart()
-                self._receive(session, decode=True)
-
-    def _receive(self, session: requests.Session, *, decode: bool) -> None:
-        most = self._part.size
-        waits = pauses(self._config.retries, self._backoff)
-        while True:
-            try:
-                return self._request(session, decode=decode)
-            except OSError as error:
-                if self._part.size > most:
-                    most = self._part.size
-                    waits = pauses(self._config.retries, self._backoff)
-                wait = next(waits, None) if is_transient(error) else None
-                if wait is None:
-                    raise unavailable(self._remote.url, error) from error
-                reason = unavailable(self._remote.url, error).message
-                self._progress.note(f"{reason}; trying again in {wait:g} s")
-                time.sleep(wait)
-
-    def _request(self, session: requests.Session, *, decode: bool) -> None:
-        import requests
-        import urllib3
-
-        part = self._part
-        headers = {"Accept-Encoding": "identity"}
-        if part.size and part.validator is not None:
-            headers |= {"Range": f"bytes={part.size}-", "If-Range": part.validator}
-        with session.get(self._remote.url, headers=headers, stream=True, timeout=self._config.timeout) as response:
-            if "Range" in headers and response.status_code in (206, 416):
-                if not self._continues(response):
-                    part.restart()
-                    return self._request(session, decode=decode)
-                self._resumed = True
-            else:
-                response.raise_for_status()
-                self._encoded = _is_encoded(response)
-                part.restart(None if self._encoded else _validator(response))
-            length = response.headers.get("Content-Length", "")
-            total = part.size + int(length) if length.isdigit() and not decode else self._remote.size
-            _require_space(part, total)
-            self._progress.start(self._remote.filename, total, part.size)
-            try:
-                # read1() gives what has come; stream() would hold it back until a chunk is full, and a
-                # connection that stalls would take it along.
-                while chunk := response.raw.read1(CHUNK, decode_content=decode):
-                    part.write(chunk)
-                    self._progress.advance(len(chunk))
-                    if total is not None and part.size > total:
-                        break
-            except urllib3.exceptions.ReadTimeoutError as error:
-                raise requests.Timeout(error) from error
-            except urllib3.exceptions.HTTPError as error:
-                raise requests.ConnectionError(error) from error
-            if total is not None and part.size < total:
-                raise requests.ConnectionError(f"it ended after {part.size} of {total} bytes")
-        return None
-
-    def _continues(self, response: requests.Response) -> bool:
-        """Whether the answer is the rest of what the part begins with, and not of another file."""
-        found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-        return (
-            response.status_code == 206
-            and found is not None
-            and int(found[1]) == self._part.size
-            and _validator(response) in (None, self._part.validator)
-            and not _is_encoded(response)
+    def receive(decode: bool) -> _Course:
+        return exchange(
+            lambda session: _request(session, remote, part, task, config.timeout, decode),
+            remote.url,
+            config,
+            reporter.note,
+            backoff=backoff,
+            size=lambda: part.size,
         )
 
+    course = receive(decode=False)
+    if part.sha256 != sha256 and course != "whole":
+        reporter.note(f"{remote.filename}: the {course} download is not the recorded file; starting anew")
+        part.restart()
+        receive(decode=course == "encoded")
 
-def _is_encoded(response: requests.Response) -> bool:
-    return response.headers.get("Content-Encoding", "identity") != "identity"
+
+def _request(
+    session: requests.Session, remote: RemoteFile, part: _Part, task: Task, timeout: float, decode: bool
+) -> _Course:
+    """Request the file, or what the part lacks of it, and append that to the part.
+
+    Raises:
+        OSError, urllib3.exceptions.HTTPError: there is no answer, or it breaks off.
+    """
+    headers = {"Accept-Encoding": "identity"}
+    if part.size and part.resumable:
+        headers["Range"] = f"bytes={part.size}-"
+        if part.validator is not None:
+            headers["If-Range"] = part.validator
+    with session.get(remote.url, headers=headers, stream=True, timeout=timeout) as response:
+        resumed = "Range" in headers and response.status_code in (206, 416)
+        encoded = response.headers.get("Content-Encoding", "identity") != "identity"
+        if not resumed:
+            response.raise_for_status()
+            part.restart(resumable=not encoded, validator=_validator(response))
+        if response.status_code != 416:
+            left = None if decode else response.raw.length_remaining
+            total = remote.size if left is None else part.size + left
+            # read1() gives what has come; stream() would hold it back until a chunk is full, and a connection that
+            # stalls would take it along.
+            part.receive(lambda size: response.raw.read1(size, decode_content=decode), total, task)
+            if total is not None and part.size < total:
+                raise IncompleteRead(part.size, total - part.size)
+    return "resumed" if resumed else "encoded" if encoded else "whole"
 
 
 def _validator(response: requests.Response) -> str | None:
-    """What If-Range takes (RFC 9110, 13.1.5): a strong entity tag, else the modification date."""
+    """Return what If-Range takes (RFC 9110, 13.1.5): a strong entity tag, else the modification date."""
     tag = response.headers.get("ETag")
-    if tag and not tag.startswith("W/"):
-        return tag
-    return response.headers.get("Last-Modified")
+    return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified")

@@ -12,12 +12,15 @@ is. An empty value takes back what an earlier file says of the same section, and
 
 from __future__ import annotations
 
+import configparser
+import locale
 import math
 import os
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+import platformdirs
 
 from toolkit.errors import EnvironmentProblem
 
@@ -28,9 +31,9 @@ _ALIASES = {"pypi-url": "index-url", "default-timeout": "timeout"}
 
 @dataclass(frozen=True)
 class PipConfig:
-    """What pip would use; the defaults are pip's.
+    """The options that pip would use; the defaults are pip's.
 
-    `index_url` is None where the user has set none: then the registry client's own default is asked.
+    `index_url` is None where the user has set none: then the registry client's own default is used.
     """
 
     index_url: str | None = None
@@ -45,23 +48,42 @@ class PipConfig:
     retries: int = 5
 
 
+class _Parser(configparser.RawConfigParser):
+    def optionxform(self, optionstr: str) -> str:
+        name = optionstr.lower().replace("_", "-").removeprefix("--")
+        return _ALIASES.get(name, name)
+
+
 def load() -> PipConfig:
-    """The configuration of whoever runs this process."""
-    return _parse({**_from_files(_files()), **_from_environment()})
+    """Return the configuration of the user who runs this process.
 
-
-def _basename() -> str:
-    return "pip.ini" if sys.platform == "win32" else "pip.conf"
+    Raises:
+        EnvironmentProblem: a file cannot be read, or an option has no sensible value.
+    """
+    parser = _Parser(strict=False)
+    for path in _files():
+        try:
+            parser.read(path, encoding=locale.getpreferredencoding(False))
+        except (configparser.Error, UnicodeDecodeError) as error:
+            raise EnvironmentProblem(
+                f"pip's configuration file {path} cannot be read: {error}",
+                remedy="mend the file (`python -m pip config debug` lists all of them)",
+            ) from error
+    values: dict[str, str] = {}
+    for section in filter(parser.has_section, ("global", "download")):
+        values |= {name: value for name, value in parser.items(section) if value}
+    for name, value in os.environ.items():
+        if name.startswith("PIP_") and value:
+            values[parser.optionxform(name.removeprefix("PIP_"))] = value
+    return _parse(values)
 
 
 def _files() -> list[Path]:
-    """The configuration files of pip that could exist, in the order in which they override each other."""
-    import platformdirs
-
+    """Return the configuration files of pip that could exist, in the order in which they override each other."""
     named = os.environ.get("PIP_CONFIG_FILE")
     if named == os.devnull:
         return []
-    name = _basename()
+    name = "pip.conf"
     dirs = platformdirs.PlatformDirs("pip", appauthor=False, roaming=True, multipath=True)
     if sys.platform == "darwin":
         site = dirs.site_data_dir
@@ -71,49 +93,14 @@ def _files() -> list[Path]:
         site = dirs.site_config_dir
         user = Path(dirs.user_config_dir)
     files = [Path(folder, name) for folder in site.split(os.pathsep)]
-    if sys.platform not in ("darwin", "win32"):
+    if sys.platform != "darwin":
         files.append(Path("/etc", name))
     if not (named and Path(named).exists()):
-        legacy = "pip" if sys.platform == "win32" else ".pip"
-        files += [Path("~", legacy, name).expanduser(), user / name]
+        files += [Path("~/.pip", name).expanduser(), user / name]
     files.append(Path(sys.prefix, name))
     if named:
         files.append(Path(named))
     return files
-
-
-def _from_files(files: Iterable[Path]) -> dict[str, str]:
-    import configparser
-    import locale
-
-    sections: dict[str, dict[str, str]] = {"global": {}, "download": {}}
-    for path in files:
-        parser = configparser.RawConfigParser()
-        try:
-            parser.read(path, encoding=locale.getpreferredencoding(False))
-        except (configparser.Error, UnicodeDecodeError) as error:
-            raise EnvironmentProblem(
-                f"pip's configuration file {path} cannot be read: {error}",
-                remedy="mend the file (`python -m pip config debug` lists all of them)",
-            ) from error
-        for section, values in sections.items():
-            if parser.has_section(section):
-                values.update((_normalize(name), value) for name, value in parser.items(section))
-    return {name: value for values in sections.values() for name, value in values.items() if value}
-
-
-def _from_environment() -> dict[str, str]:
-    """`PIP_*`, without the empty ones, which do not hide what a file says."""
-    return {
-        _normalize(name[len("PIP_") :]): value
-        for name, value in os.environ.items()
-        if name.startswith("PIP_") and value
-    }
-
-
-def _normalize(name: str) -> str:
-    name = name.lower().replace("_", "-").removeprefix("--")
-    return _ALIASES.get(name, name)
 
 
 def _parse(values: dict[str, str]) -> PipConfig:

@@ -21,8 +21,10 @@ from patchset.model.component import Base, Component, Wheel
 from patchset.model.source import Release
 from patchset.sources.acquire import present
 from patchset.sources.kinds import kinds
+from patchset.sources.urls import local_path
 from patchset.store.git import Git
 from toolkit.errors import SourceUnavailable
+from toolkit.files import sha256_of
 from toolkit.progress import Reporter
 
 if TYPE_CHECKING:
@@ -80,9 +82,6 @@ def list_files(project: str, private: Path, reporter: Reporter, *, offline: bool
 
 def _hashed(file: RemoteFile) -> str:
     """Return the sha256 of a file in a folder of links, which names none; "" where it is not on this machine."""
-    from patchset.sources.download import sha256_of
-    from patchset.sources.transport import local_path
-
     path = local_path(file.url)
     return sha256_of(path) if path is not None and path.is_file() else ""
 

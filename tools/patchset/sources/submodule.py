@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from patchset.model.component import Base
 from patchset.model.source import Destination, NotObtained, Release, Source
+from patchset.sources.urls import redacted
 from patchset.store.git import Git, environment
 from toolkit.errors import SourceUnavailable
 from toolkit.progress import Reporter
@@ -138,8 +139,6 @@ def fetch(git: Git, url: str, commit: str, reporter: Reporter, title: str) -> No
     from git.exc import GitCommandError
     from git.util import finalize_process
 
-    from patchset.sources.transport import redacted, without_users
-
     said: list[str] = []
     command = Command(str(git.gitdir))
     place = {"GIT_DIR": str(git.gitdir), "GIT_WORK_TREE": str(git.gitdir)}
@@ -162,7 +161,7 @@ def fetch(git: Git, url: str, commit: str, reporter: Reporter, title: str) -> No
             try:
                 handle_process_output(process, None, progress.new_message_handler(), finalize_process)
             except GitCommandError:
-                said = [without_users(line) for line in progress.error_lines if line.strip()][-4:]
+                said = [redacted(line) for line in progress.error_lines if line.strip()][-4:]
     if said or git.tree_of(commit) is None:
         raise SourceUnavailable(
             f"{redacted(url)} did not give {title} ({commit})",
@@ -230,8 +229,6 @@ class Submodule(Source):
         return self.commit if git.tree_of(self.commit) is not None else None
 
     def fetch(self, destination: Destination) -> str:
-        from patchset.sources.transport import redacted
-
         url = destination.url
         if url is None:
             message = f"neither .gitmodules nor component.toml names a URL for {destination.path}"
