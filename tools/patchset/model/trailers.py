@@ -214,7 +214,7 @@ RULES = (
 
 
 def hint(key: str) -> str:
-    """Return what the value of a trailer looks like, for the one who is asked for it."""
+    """Return the hint for a trailer's value, which a prompt shows."""
     return next(rule.hint for rule in RULES if rule.key == key)
 
 

@@ -31,7 +31,7 @@ def calibrate(model: Any, family: str) -> None:
     for _ in range(2):
         model(input_ids=torch.randint(0, 256, (2, 24), generator=generator))
     if family.endswith("_vl"):
-        model(**tiny.picture_inputs(family, [90, 61, 5]))
+        model(**tiny.image_inputs(family, [90, 61, 5]))
 
 
 def export(family: str, name: str, folder: Path) -> None:
