@@ -216,7 +216,7 @@ def test_unwritable_folder_puts_everything_back(root: Root) -> None:
 
 
 @pytest.mark.parametrize(
-    ("program", "words"), [("", "git was not found"), ("echo git version 2.17.1", "git is too old")]
+    ("program", "words"), [("", "git is not installed"), ("echo git version 2.17.1", "git is too old")]
 )
 def test_git_missing_or_too_old(root: Root, tmp_path: Path, program: str, words: str) -> None:
     folder = tmp_path / "bin"

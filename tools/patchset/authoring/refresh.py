@@ -24,7 +24,7 @@ from patchset.store.git import Git, require
 from patchset.workflow.apply import current, read_series
 from patchset.workflow.status import local_changes
 from patchset.workflow.steps import Stack, stack_of, unproved
-from patchset.worktree import lock, switch
+from patchset.worktree import local, lock
 from patchset.worktree.location import Location, locate
 from patchset.worktree.state import load as load_state
 from toolkit.errors import LocalChanges, SeriesError
@@ -102,7 +102,7 @@ def refresh_locked(project: Project, location: Location, series: Series, request
         )
     update.ready(project, location)
     merging.clear(location.private)
-    switch.refuse_under_way(location)
+    local.refuse_under_way(location)
     _, head = current(location)
     source = update.source_of(location, series)
     stack = stack_of(location, series, unproved(source))

@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from patchset.model.project import Project
 from patchset.model.series import Entry, Series
 from patchset.sources.acquire import Acquired
-from patchset.store.objects import diff
+from patchset.store.difference import diff
 from patchset.workflow import changelog, folder
 from patchset.workflow.apply import branch_of, current, worktree_source
 from patchset.workflow.compute import compute
 from patchset.workflow.record import here, trees, updated
 from patchset.workflow.steps import unproved
-from patchset.worktree import journal, switch
+from patchset.worktree import journal, local, switch
 from patchset.worktree.location import Location, locate
-from patchset.worktree.state import State
+from patchset.worktree.state import WorktreeState
 from patchset.worktree.state import load as load_state
 from toolkit.errors import IntegrityError
 from toolkit.finding import refuse
@@ -34,7 +34,7 @@ class Change:
 def ready(project: Project, location: Location) -> Location:
     """Finish what an earlier run left behind; the component's lock is held."""
     if location.populated:
-        journal.recover(location.git, location.private, switch.stage_folder(location))
+        journal.recover(location)
     return location
 
 
@@ -143,7 +143,7 @@ def follow(project: Project, series: Series, message: str) -> bool:
     made = compute(location, series, unproved(source))
     before = current(location)
     changes = diff(location.git, before[1], made.tip)
-    new = State(
+    new = WorktreeState(
         base=series.base.name,
         source=source.kind,
         digest=series.digest,
@@ -168,5 +168,5 @@ def refuse_follow(project: Project, series: Series, tip: str) -> None:
     state = load_state(location.state_file) if location.populated else None
     if state is None or state.base != series.base.name or state.tip == state.base_commit:
         return
-    switch.refuse_under_way(location)
-    switch.refuse_local(location, diff(location.git, current(location)[1], tip))
+    local.refuse_under_way(location)
+    local.refuse_local(location, diff(location.git, current(location)[1], tip))

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from patchset.store.merge import Merged, Triple
+from patchset.store.merge import MergeResult, Triple
 
-Merge = Callable[[Sequence[Triple]], list[Merged]]
+Merge = Callable[[Sequence[Triple]], list[MergeResult]]
 # Given a step and its conflicted merge, the tree in which the conflict is resolved, or None.
-Resolve = Callable[["Step", Merged], str | None]
+Resolve = Callable[["Step", MergeResult], str | None]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Way:
     """
 
     step: Step
-    merged: Merged
+    merged: MergeResult
     stones: tuple[str, ...]
     landed: str | None
 
@@ -51,7 +51,7 @@ class Replayed:
     step: Step
     before: str
     after: str
-    merged: Merged
+    merged: MergeResult
     resolved: bool = False
     skipped: bool = False
     way: Way | None = None
@@ -66,7 +66,7 @@ class Stopped:
 
     step: Step
     before: str
-    merged: Merged
+    merged: MergeResult
 
 
 def replay(
@@ -86,7 +86,7 @@ def replay(
     tree = onto
     for step in steps:
         if skip and step.name in skip:
-            done.append(Replayed(step, tree, tree, Merged(tree), skipped=True))
+            done.append(Replayed(step, tree, tree, MergeResult(tree), skipped=True))
             continue
         (merged,) = merge([Triple(step.before, tree, step.after)])
         way: Way | None = None
@@ -127,7 +127,7 @@ def by_way_of(step: Step, tree: str, stones: Sequence[tuple[str, str]], merge: M
             continue
         used.append(name)
         if merged.tree == stone:
-            return Way(Step(step.name, stone, stone), Merged(tree), tuple(used), name)
+            return Way(Step(step.name, stone, stone), MergeResult(tree), tuple(used), name)
         before, after = stone, merged.tree
     if not used:
         return None
@@ -146,9 +146,9 @@ def replay_many(
     The merges of one step are asked for together, which takes one process for all trees. `stones` gives the releases
     on the way to a target, see `replay`.
     """
-    known: dict[Triple, Merged] = {}
+    known: dict[Triple, MergeResult] = {}
 
-    def again(triples: Sequence[Triple]) -> list[Merged]:
+    def again(triples: Sequence[Triple]) -> list[MergeResult]:
         # The ways to neighbouring releases begin alike.
         missing = [triple for triple in dict.fromkeys(triples) if triple not in known]
         known.update(zip(missing, merge(missing) if missing else (), strict=True))

@@ -17,7 +17,7 @@ from patchset.sources import releases
 from patchset.sources.acquire import Mode, acquire, present
 from patchset.store import merge as merging
 from patchset.store.git import Git, require
-from patchset.store.merge import Merged, Triple
+from patchset.store.merge import MergeResult, Triple
 from patchset.workflow.apply import read_series
 from patchset.workflow.steps import Stack, stack_of, stones_here, unproved
 from patchset.worktree import lock
@@ -160,7 +160,7 @@ class _Search:
     def __post_init__(self) -> None:
         self.states: dict[str, State] = {}
 
-    def merged(self, base: Base) -> tuple[str, Merged]:
+    def merged(self, base: Base) -> tuple[str, MergeResult]:
         """Merge the step into a release, along those in between that are here where it conflicts in one merge."""
         source = acquire(
             self.project.root,
@@ -185,14 +185,14 @@ class _Search:
         return self.states[base.name]
 
 
-def on_top(git: Git, earlier: Sequence[Step], step: Step, release: str) -> tuple[str, Merged]:
+def on_top(git: Git, earlier: Sequence[Step], step: Step, release: str) -> tuple[str, MergeResult]:
     """Return a release's tree with the patches before `step`, and what the merge of `step` into it gives."""
     tree = beneath(earlier, release, partial(merging.merge, git))
     (merged,) = merging.merge(git, [Triple(step.before, tree, step.after)])
     return tree, merged
 
 
-def state_of(tree: str, merged: Merged) -> State:
+def state_of(tree: str, merged: MergeResult) -> State:
     """Return what a merge into `tree` tells of a patch."""
     if not merged.clean:
         return "conflict"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from patchset.engine.conflict import marked_lines
 from patchset.store.git import Git
-from patchset.store.merge import Merged
+from patchset.store.merge import MergeResult
 from patchset.store.objects import blobs, entries
 from patchset.worktree.location import Location
 from toolkit.errors import PatchConflict
@@ -33,7 +33,7 @@ def place_of(root: Path, location: Location) -> Place:
     return Place(root / ".patchset" / "rebase" / location.name, location.git)
 
 
-def lay_out(place: Place, commit: str, merged: Merged) -> None:
+def lay_out(place: Place, commit: str, merged: MergeResult) -> None:
     """Make the work tree: HEAD is `commit`, the files are the merge's, and the index has its conflicts.
 
     All objects are in the repository itself: git needs them there for as long as the user works. A work tree that is
@@ -91,7 +91,7 @@ def remove(place: Place) -> None:
         place.git.run("worktree", "prune")
 
 
-def resolved_tree(place: Place, git: Git, merged: Merged) -> str:
+def resolved_tree(place: Place, git: Git, merged: MergeResult) -> str:
     """Return the tree of the work tree as the user has left it; `git` is where its objects go.
 
     Raises:

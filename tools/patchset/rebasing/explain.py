@@ -20,7 +20,7 @@ from patchset.sources.acquire import Mode, present
 from patchset.store import merge as merging
 from patchset.store.difference import patch_text
 from patchset.store.git import Git
-from patchset.store.merge import Merged, Triple
+from patchset.store.merge import MergeResult, Triple
 from patchset.store.objects import blobs, entries
 from patchset.workflow.steps import stones_here
 
@@ -164,13 +164,13 @@ def _diff(git: Git, old: str, new: str, context: int) -> tuple[PatchHunk, ...]:
     return parsed.changes[0].hunks if parsed is not None and parsed.changes else ()
 
 
-def _file(git: Git, merged: Merged, path: str, patch: Patch) -> File:
+def _file(git: Git, merged: MergeResult, path: str, patch: Patch) -> File:
     entry = entries(git, merged.tree, [path]).get(path)
     data = blobs(git, [entry.oid])[entry.oid] if entry else b""
     change = next((item for item in patch.changes if path in (item.old_path, item.new_path)), None)
     if change is None and len(patch.changes) == 1:
         change = patch.changes[0]
-    clash = next((item for item in merged.clashes if path in item.paths), None)
+    clash = next((item for item in merged.conflicts if path in item.paths), None)
     sides = {stage.number: stage.entry.oid for stage in merged.stages if stage.path == path}
     hunks: list[Hunk] = []
     lines = [region.line for region in conflict.regions(data)]

@@ -13,7 +13,8 @@ from patchset.model.project import Project
 from patchset.rebasing import new_base as newbase
 from patchset.sources.submodule import registered_url
 from patchset.store.git import Git, require
-from patchset.worktree.location import locate, submodule_name, superproject_gitdir
+from patchset.store.superproject import gitdir_of, submodule_at
+from patchset.worktree.location import locate
 from toolkit.errors import LocalChanges, UsageError
 
 
@@ -53,7 +54,7 @@ def pin(project: Project, component: Component, base: Base) -> Pinned:
     if not toml.is_file():
         raise UsageError(f"{component.name} has no component.toml", remedy="write one (docs/formats.md)")
     changes = {toml: _toml(toml, base)}
-    gitlink = submodule_name(root, component.path) is not None
+    gitlink = submodule_at(root, component.path) is not None
     if gitlink and base.commit is None:
         base = _with_commit(root, component, base)
         changes[base.folder / "base.toml"] = newbase.write_toml(base, base)
@@ -67,7 +68,7 @@ def pin(project: Project, component: Component, base: Base) -> Pinned:
             if new != text:
                 changes[file] = new
             mentions += _mentions(file.relative_to(root).as_posix(), new, component.pinned)
-    gitdir = superproject_gitdir(root)
+    gitdir = gitdir_of(root)
     link = (component.path, base.commit) if gitlink and base.commit is not None else None
     commit = None
     if gitdir is not None:

@@ -10,12 +10,13 @@ from patchset.model.component import Base, Component
 from patchset.model.project import Project
 from patchset.model.series import Series, load
 from patchset.sources.acquire import Acquired, Mode, acquire, present
+from patchset.store.difference import diff
 from patchset.store.git import require
-from patchset.store.objects import diff
+from patchset.store.superproject import guard_gitlink, recorded_commit
 from patchset.workflow.compute import base_of, compute
-from patchset.worktree import gitlink, journal, lock, switch
+from patchset.worktree import journal, lock, switch
 from patchset.worktree.location import Location, locate
-from patchset.worktree.state import AppliedPatch, State, head, stats
+from patchset.worktree.state import AppliedPatch, WorktreeState, head, stats
 from patchset.worktree.state import load as load_state
 from toolkit.errors import LocalChanges, SourceUnavailable
 from toolkit.finding import refuse
@@ -63,9 +64,9 @@ def branch_of(base: Base) -> str:
     return f"refs/heads/patchset/{base.name or 'series'}"
 
 
-def is_applied(location: Location, series: Series, mode: Mode = "auto") -> State | None:
+def is_applied(location: Location, series: Series, mode: Mode = "auto") -> WorktreeState | None:
     """Return the state if the work tree holds just this series, judged by looks alone: no git is run."""
-    if not location.populated or journal.left_over(location.private, switch.stage_folder(location)):
+    if not location.populated or journal.left_over(location):
         return None
     state = load_state(location.state_file)
     if state is None or state.digest != series.digest:
@@ -103,7 +104,7 @@ def apply_series(
         source = _source(project.root, location, series, mode, reporter, offline)
         made = compute(location, series, source)
         touched = diff(location.git, source.commit, made.tip)
-        state = State(
+        state = WorktreeState(
             base=base.name,
             source=source.kind,
             digest=series.digest,
@@ -124,7 +125,7 @@ def apply_series(
             state = replace(state, branch=_home(location, before, source.commit))
             changes = touched if before[1] == source.commit else diff(location.git, before[1], made.tip)
             switch.switch(location, before, made.tip, branch, state, message, changes=changes)
-        gitlink.guard(project.root, component.path, made.tip)
+        guard_gitlink(project.root, component.path, made.tip)
         return _report(series, "applied", state, source.why)
 
 
@@ -152,7 +153,7 @@ def unapply_series(project: Project, component: Component, base: Base) -> Report
             source = present(location.git, base)
             if source is not None and before[1] == source.commit:
                 tree = location.git.tree_of(source.commit) or ""
-                bare = State(base.name, source.kind, "", source.commit, source.commit, tree, (), None)
+                bare = WorktreeState(base.name, source.kind, "", source.commit, source.commit, tree, (), None)
                 return _report(series, "unchanged", bare)
             _refuse_foreign_head(location, project.root, component, before, source.commit if source else "")
         if state is None:
@@ -170,7 +171,7 @@ def unapply_series(project: Project, component: Component, base: Base) -> Report
         message = f"unapply {component.name}@{state.base}"
         changes = diff(location.git, before[1], state.base_commit)
         switch.switch(location, before, state.base_commit, home, bare, message, changes=changes, stale=stale)
-        gitlink.guard(project.root, component.path, state.base_commit)
+        guard_gitlink(project.root, component.path, state.base_commit)
         return _report(series, "unapplied", bare)
 
 
@@ -198,7 +199,7 @@ def ours(location: Location) -> set[str]:
 
 def _recovered(location: Location) -> Location:
     if location.populated:
-        journal.recover(location.git, location.private, switch.stage_folder(location))
+        journal.recover(location)
     return location
 
 
@@ -258,8 +259,6 @@ def _refuse_foreign_head(
         known |= {state.tip, state.base_commit}
     if commit in known or commit in ours(location):
         return
-    from patchset.sources.submodule import recorded_commit
-
     if commit == recorded_commit(root, component.path):
         return
     tip = state.tip if state is not None else base_commit
@@ -290,7 +289,7 @@ def _refuse_foreign_branch(location: Location, branch: str) -> None:
     )
 
 
-def _report(series: Series, outcome: Outcome, state: State, why: str = "") -> Report:
+def _report(series: Series, outcome: Outcome, state: WorktreeState, why: str = "") -> Report:
     applied = outcome != "unapplied" and state.tip != state.base_commit
     return Report(
         component=series.component.name,

@@ -13,8 +13,9 @@ from patchset.model.project import Project
 from patchset.model.series import Series
 from patchset.sources import archive
 from patchset.sources.acquire import Acquired, Mode, acquire
+from patchset.store.difference import diff
 from patchset.store.git import require
-from patchset.store.objects import File, blobs, diff
+from patchset.store.objects import File, blobs
 from patchset.wheels import overlay as overlays
 from patchset.wheels import routes, sbom
 from patchset.wheels.version import DIGITS, patched_version

@@ -14,8 +14,8 @@ from patchset.model.project import Project
 from patchset.model.series import status_of
 from patchset.model.trailers import ReleaseRange, UpstreamStatus, release_range, trailers, upstream_status
 from patchset.store.git import Git
+from patchset.store.superproject import gitdir_of
 from patchset.workflow.apply import read_series
-from patchset.worktree.location import superproject_gitdir
 
 # Forwarded: upstream has been told of it.
 FORWARDED = frozenset({"Submitted", "Backport", "Denied"})
@@ -111,7 +111,7 @@ def _reached(base: str, release: str) -> bool:
 
 
 def _trend(project: Project, component: Component, base: Base) -> list[Point]:
-    gitdir = superproject_gitdir(project.root)
+    gitdir = gitdir_of(project.root)
     if gitdir is None:
         return []
     git = Git(gitdir, project.root)
