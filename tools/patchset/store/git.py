@@ -188,8 +188,8 @@ def _missing() -> EnvironmentProblem:
 def failure(args: Sequence[str], stderr: bytes) -> PatchsetError:
     """Return the error for a git command that failed."""
     text = stderr.decode("utf-8", errors="replace").strip()
-    # strerror(ENOSPC) under LC_ALL=C; git has no exit status of its own for it.
-    if "No space left on device" in text:
+    # strerror(ENOSPC) under LC_ALL=C, and csum-file.c's own words; git has no exit status of its own for it.
+    if "No space left on device" in text or "Out of diskspace" in text:
         return EnvironmentProblem(
             "no space left on the disk", remedy="free some space and run again; nothing was changed"
         )

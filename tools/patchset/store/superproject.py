@@ -51,7 +51,7 @@ def submodule_at(root: Path, path: str) -> Submodule | None:
     """Return the submodule that `.gitmodules` registers at `path`, or None.
 
     Raises:
-        GitError: the file breaks git's format.
+        GitError: the file breaks git's format, or the submodule's name is no relative path.
     """
     file = root / ".gitmodules"
     if not file.is_file():
@@ -62,8 +62,13 @@ def submodule_at(root: Path, path: str) -> Submodule | None:
         name, _, key = rest.rpartition(".")
         if section == "submodule" and name:
             submodules.setdefault(name, {})[key] = value
-    settings = ((name, values) for name, values in submodules.items() if values.get("path") == path)
-    return next((Submodule(name, path, values.get("url")) for name, values in settings), None)
+    for name, values in submodules.items():
+        if values.get("path") == path:
+            # The name becomes a folder's: git refuses such a one, too (submodule-config.c, check_submodule_name).
+            if name.startswith("/") or ".." in re.split(r"[/\\]", name):
+                raise GitError(f"{file}: the submodule's name {name!r} leads elsewhere", remedy="give it another name")
+            return Submodule(name, path, values.get("url"))
+    return None
 
 
 def recorded_commit(root: Path, path: str) -> str | None:

@@ -12,7 +12,7 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from patchset.store.objects import SYMLINK, File, blob_id
 from patchset.wheels import record, sbom
-from patchset.wheels.rawzip import Archive, Writer
+from patchset.wheels.rawzip import RawArchive, RawWriter
 from patchset.wheels.version import with_version, with_version_module
 from toolkit.errors import BuildRefused, EnvironmentProblem, IntegrityError
 from toolkit.progress import Reporter
@@ -74,7 +74,7 @@ class Graft:
     version_file: str | None
 
 
-def prove(official: Archive, changes: Mapping[str, Change]) -> None:
+def prove(official: RawArchive, changes: Mapping[str, Change]) -> None:
     """See that every file that changes is the same blob in the wheel as in the base.
 
     Raises:
@@ -113,12 +113,12 @@ def overlay(official: Path, graft: Graft, out: Path, reporter: Reporter) -> Path
     new = name.with_version(graft.version)
     target = out / new.filename
     partial = out / f".{new.filename}.{os.getpid()}"
-    with Archive(official) as source, reporter.task(f"overlay {new.filename}"):
+    with RawArchive(official) as source, reporter.task(f"overlay {new.filename}"):
         prove(source, graft.changes)
         try:
             out.mkdir(parents=True, exist_ok=True)
-            with partial.open("xb", buffering=1 << 20) as stream:
-                _write(source, name, new, graft, Writer(stream))
+            with partial.open("xb", buffering=1 << 20) as stream, RawWriter(stream) as writer:
+                _write(source, name, new, graft, writer)
             os.replace(partial, target)
         except OSError as error:
             raise EnvironmentProblem(
@@ -137,14 +137,14 @@ def expected_record(official: Path, graft: Graft) -> tuple[record.Row, ...]:
         BuildRefused, IntegrityError: see `overlay`.
     """
     name = wheel_name(official.name)
-    with Archive(official) as source:
+    with RawArchive(official) as source:
         prove(source, graft.changes)
         removed = {path for path, change in graft.changes.items() if change.after is None}
         replaced = _replacements(source, name, graft)
         return tuple(_rows(source, name, name.with_version(graft.version), replaced, removed))
 
 
-def _write(source: Archive, name: WheelName, new: WheelName, graft: Graft, writer: Writer) -> None:
+def _write(source: RawArchive, name: WheelName, new: WheelName, graft: Graft, writer: RawWriter) -> None:
     replaced = _replacements(source, name, graft)
     removed = {path for path, change in graft.changes.items() if change.after is None}
     own = (name.dist_info, name.data)
@@ -164,15 +164,14 @@ def _write(source: Archive, name: WheelName, new: WheelName, graft: Graft, write
     skipped = {name.dist_info + "RECORD", *replaced, *removed}
     for path, member in source.members.items():
         if path.startswith(own) and path not in skipped:
-            writer.rename(source, member, _moved(member.name, name, new))
+            writer.rename(source, member, _moved(path, name, new))
     for path, data in sorted(replaced.items()):
         if path.startswith(own):
             writer.add(_moved(path, name, new), data, like)
     writer.add(new.dist_info + "RECORD", record.dump(rows), like)
-    writer.close()
 
 
-def _replacements(source: Archive, name: WheelName, graft: Graft) -> dict[str, bytes]:
+def _replacements(source: RawArchive, name: WheelName, graft: Graft) -> dict[str, bytes]:
     """Every member with new content, by its name in the official wheel."""
     replaced = {path: change.after.data for path, change in graft.changes.items() if change.after is not None}
     metadata = name.dist_info + "METADATA"
@@ -186,7 +185,7 @@ def _replacements(source: Archive, name: WheelName, graft: Graft) -> dict[str, b
 
 
 def _rows(
-    source: Archive, name: WheelName, new: WheelName, replaced: Mapping[str, bytes], removed: set[str]
+    source: RawArchive, name: WheelName, new: WheelName, replaced: Mapping[str, bytes], removed: set[str]
 ) -> list[record.Row]:
     path = name.dist_info + "RECORD"
     old = record.parse(source.read(path), f"{source.file.name}, {path}")

@@ -11,7 +11,7 @@ from typing import BinaryIO, Protocol
 from patchset.store.objects import blob_id
 from patchset.wheels import record, sbom
 from patchset.wheels.overlay import Change, Graft, expected_record, wheel_name
-from patchset.wheels.rawzip import Archive
+from patchset.wheels.rawzip import RawArchive
 from toolkit.errors import IntegrityError, VerifyFailed
 
 # What installers add to a distribution (packaging specification "Recording installed projects").
@@ -59,7 +59,7 @@ class WheelFile:
     def __init__(self, file: Path) -> None:
         self.title = file.name
         self.dist_info = wheel_name(file.name).dist_info
-        self._archive = Archive(file)
+        self._archive = RawArchive(file)
 
     def names(self) -> Iterator[str]:
         return (name for name in self._archive.members if not name.endswith("/"))

@@ -58,8 +58,9 @@ def commit(journal: Journal, location: Location) -> None:
         EnvironmentProblem: a step was refused; the work tree is as it was before.
     """
     file = location.private / NAME
-    replace_file(file, json.dumps(asdict(journal)), durable=True)
-    _detached(lambda: carry_out(journal, location.git, file))
+    with _signals_held_back():
+        replace_file(file, json.dumps(asdict(journal)), durable=True)
+        _detached(lambda: carry_out(journal, location.git, file))
 
 
 def recover(location: Location) -> None:
@@ -227,10 +228,9 @@ def _detached(work: Callable[[], None]) -> None:
         finally:
             os._exit(code)
     os.close(writer)
-    with _patient():
-        answer = b"".join(iter(lambda: os.read(reader, 65536), b""))
-        os.close(reader)
-        _, status = os.waitpid(child, 0)
+    answer = b"".join(iter(lambda: os.read(reader, 65536), b""))
+    os.close(reader)
+    _, status = os.waitpid(child, 0)
     if status:
         message, remedy, *details = json.loads(answer) if answer else ["the change was stopped", "run again"]
         raise EnvironmentProblem(message, remedy=remedy, details=tuple(details))
@@ -242,19 +242,18 @@ def _report(writer: int, lines: Sequence[str]) -> None:
 
 
 @contextlib.contextmanager
-def _patient() -> Iterator[None]:
+def _signals_held_back() -> Iterator[None]:
     """Hold Ctrl-C back until the renames are through: they take a moment, and cannot be undone half way."""
     held: list[int] = []
-    before = {}
-    try:
+    handlers = {}
+    # In another thread than the main one no signal arrives, and no handler can be set.
+    with contextlib.suppress(ValueError):
         for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, lambda signum, frame: held.append(signum))
-    except ValueError:
-        pass  # not the main thread: signals do not come here
+            handlers[number] = signal.signal(number, lambda signum, frame: held.append(signum))
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
-        for held_back in held:
-            signal.raise_signal(held_back)
+        for number in held:
+            signal.raise_signal(number)
