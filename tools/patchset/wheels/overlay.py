@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
@@ -13,13 +13,14 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from patchset.store.objects import SYMLINK, File, blob_id
 from patchset.wheels import record, sbom
 from patchset.wheels.rawzip import RawArchive, RawWriter
+from patchset.wheels.record import RecordEntry
 from patchset.wheels.version import with_version, with_version_module
 from toolkit.errors import BuildRefused, EnvironmentProblem, IntegrityError
 from toolkit.progress import Reporter
 
 
 @dataclass(frozen=True)
-class Change:
+class WheelChange:
     """A file of the wheel before and after: git blob id of the base's, the new file; None where there is none."""
 
     before: str | None
@@ -66,19 +67,19 @@ def wheel_name(filename: str) -> WheelName:
 
 @dataclass(frozen=True)
 class Graft:
-    """What an overlay changes: `changes` by path in the wheel, the new version, the SBOM, the version module."""
+    """The content of an overlay: `changes` by path in the wheel, the new version, the SBOM, the version module."""
 
-    changes: Mapping[str, Change]
+    changes: Mapping[str, WheelChange]
     version: str
     document: bytes
     version_file: str | None
 
 
-def prove(official: RawArchive, changes: Mapping[str, Change]) -> None:
-    """See that every file that changes is the same blob in the wheel as in the base.
+def prove(official: RawArchive, changes: Mapping[str, WheelChange]) -> None:
+    """Check that every file that changes is the same blob in the wheel as in the base.
 
     Raises:
-        BuildRefused: one is not; all that are not, are named.
+        BuildRefused: files are not; the details name each.
     """
     wrong = []
     for path, change in changes.items():
@@ -130,7 +131,7 @@ def overlay(official: Path, graft: Graft, out: Path, reporter: Reporter) -> Path
     return target
 
 
-def expected_record(official: Path, graft: Graft) -> tuple[record.Row, ...]:
+def expected_record(official: Path, graft: Graft) -> tuple[RecordEntry, ...]:
     """Return the RECORD that the overlay of `official` has.
 
     Raises:
@@ -172,7 +173,7 @@ def _write(source: RawArchive, name: WheelName, new: WheelName, graft: Graft, wr
 
 
 def _replacements(source: RawArchive, name: WheelName, graft: Graft) -> dict[str, bytes]:
-    """Every member with new content, by its name in the official wheel."""
+    """Return every member with new content, by its name in the official wheel."""
     replaced = {path: change.after.data for path, change in graft.changes.items() if change.after is not None}
     metadata = name.dist_info + "METADATA"
     replaced[metadata] = with_version(source.read(metadata), graft.version)
@@ -186,21 +187,21 @@ def _replacements(source: RawArchive, name: WheelName, graft: Graft) -> dict[str
 
 def _rows(
     source: RawArchive, name: WheelName, new: WheelName, replaced: Mapping[str, bytes], removed: set[str]
-) -> list[record.Row]:
+) -> list[RecordEntry]:
     path = name.dist_info + "RECORD"
     old = record.parse(source.read(path), f"{source.file.name}, {path}")
     rows = []
-    for item in old:
-        if item.path in removed or item.path == path:
+    for entry in old:
+        if entry.path in removed or entry.path == path:
             continue
-        moved = _moved(item.path, name, new)
-        if item.path in replaced:
-            rows.append(record.row(moved, replaced[item.path]))
+        moved = _moved(entry.path, name, new)
+        if entry.path in replaced:
+            rows.append(record.entry_of(moved, replaced[entry.path]))
         else:
-            rows.append(record.Row(moved, item.digest, item.size))
-    listed = {item.path for item in old}
-    rows += [record.row(_moved(path, name, new), data) for path, data in sorted(replaced.items()) if path not in listed]
-    return [*rows, record.Row(new.dist_info + "RECORD", "", "")]
+            rows.append(replace(entry, path=moved))
+    added = sorted(replaced.keys() - {entry.path for entry in old})
+    rows += [record.entry_of(_moved(path, name, new), replaced[path]) for path in added]
+    return [*rows, RecordEntry(new.dist_info + "RECORD", "", "")]
 
 
 def _moved(path: str, name: WheelName, new: WheelName) -> str:

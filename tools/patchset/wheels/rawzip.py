@@ -15,7 +15,7 @@ from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, BinaryIO
+from typing import BinaryIO
 
 from toolkit.errors import IntegrityError
 
@@ -80,9 +80,9 @@ class RawArchive:
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
             raise _broken(self.file, f"{name}: {error}") from error
 
-    def open(self, name: str) -> IO[bytes]:
+    def open(self, name: str) -> zipfile.ZipExtFile:
         """Open a member for reading, piece by piece."""
-        return self._zip.open(name)
+        return self._zip.open(name)  # type: ignore[return-value]
 
 
 def _broken(file: Path, why: str) -> IntegrityError:

@@ -178,7 +178,7 @@ def plan_overlay(
     return Plan(wheel, overlays.Graft(changes, version, document, packaging.version_file), identity, made.tree)
 
 
-def shipped_changes(location: Location, made: Computed, packaging: Packaging) -> Mapping[str, overlays.Change]:
+def shipped_changes(location: Location, made: Computed, packaging: Packaging) -> Mapping[str, overlays.WheelChange]:
     """Return every shipped file that differs between a base and its patched tree."""
     found = {
         path: pair
@@ -187,7 +187,7 @@ def shipped_changes(location: Location, made: Computed, packaging: Packaging) ->
     }
     contents = blobs(location.git, (after.oid for _, after in found.values() if after))
     return {
-        path: overlays.Change(
+        path: overlays.WheelChange(
             before.oid if before else None,
             File(after.mode, after.oid, contents[after.oid]) if after else None,
         )
@@ -233,7 +233,7 @@ def _source(job: _Job, why: str) -> Built:
     made = compute(location, series, base)
     upstream_version = series.base.name.removeprefix("v")
     version = patched_version(upstream_version, series.digest)
-    order = source.Job(
+    order = source.SourceBuild(
         title=series.title,
         git=location.git,
         commit=made.tip,
