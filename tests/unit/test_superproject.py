@@ -24,14 +24,14 @@ PIECES = ["x", "ext/foo", "é", "=", "]", " ", "  ", '"', '"a b"', '" ;#"', '"\t
 PIECES += ["\\\n", "\\q", " # note", " ; note", "#"]
 VALUES = st.lists(st.sampled_from(PIECES), max_size=6).map("".join)
 KEYS = st.sampled_from(["path", "url", "Path", "no-such-key", "shallow", "3d", "a_b"])
-VARIABLES = st.builds("{}{}{}".format, KEYS, st.sampled_from([" = ", "=", "\t=", " ", "= \t", " ;"]), VALUES)
+VARIABLES = st.builds("{}{}{}".format, KEYS, st.sampled_from([" = ", "=", "  =", " ", "=  ", " ;"]), VALUES)
 NAMES = st.lists(st.sampled_from(["a", "B.c", " ", "/", '\\"', "\\\\", "\\q", "#", "]", "é"]), max_size=4).map("".join)
 SECTIONS = st.one_of(
     NAMES.map('[submodule "{}"]'.format),
-    NAMES.map('[SubModule\t"{}"]'.format),
+    NAMES.map('[SubModule  "{}"]'.format),
     st.sampled_from(["[submodule.Foo]", "[submodule]", "[core]", '[submodule"x"]', "[sub module]", '[submodule "a" ]']),
 )
-LINES = st.one_of(SECTIONS, VARIABLES, st.sampled_from(["# note", "; note", "", "  \t", "\ufeff"]))
+LINES = st.one_of(SECTIONS, VARIABLES, st.sampled_from(["# note", "; note", "", "  ", "\ufeff"]))
 JOINED = st.tuples(LINES, st.sampled_from(["\n", "\n\t", "\r\n", " ", ""])).map("".join)
 
 

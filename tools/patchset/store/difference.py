@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from patchset.store.git import Git, GitError
 from patchset.store.objects import TreeEntry
+from patchset.store.reader import PipeProcess
 from patchset.store.text import records
 
 # Each path that differs, with its entry before and after.
@@ -16,19 +17,8 @@ _SETTINGS = ("-c", "diff.suppressBlankEmpty=false", "-c", "core.attributesFile=/
 _RAW = ("-r", "-z", "--raw", "--no-renames", "--full-index")
 # format-patch's output where nobody has configured anything, whatever the user has configured.
 _PATCH = (
-    "-p",
-    "-r",
-    "-M50%",
-    "--full-index",
-    "--binary",
-    "--no-color",
-    "--no-ext-diff",
-    "--no-textconv",
-    "--diff-algorithm=myers",
-    "--indent-heuristic",
-    "--inter-hunk-context=0",
-    "--src-prefix=a/",
-    "--dst-prefix=b/",
+    *("-p", "-r", "-M50%", "--full-index", "--binary", "--no-color", "--no-ext-diff", "--no-textconv"),
+    *("--diff-algorithm=myers", "--indent-heuristic", "--inter-hunk-context=0", "--src-prefix=a/", "--dst-prefix=b/"),
 )
 
 
@@ -56,18 +46,12 @@ def _entry(mode: str, oid: str) -> TreeEntry | None:
     return TreeEntry(int(mode, 8), oid) if int(mode, 8) else None
 
 
-class _DiffTree:
+class _DiffTree(PipeProcess):
     """One `git diff-tree --stdin` process that answers for one pair of trees after the other."""
 
     # A line that is no object is printed back and flushed (builtin/diff-tree.c): it ends an answer. No line of a
     # patch is like it: those of a file's content have a sign before them.
     _END = b"end\n"
-
-    def __init__(self, git: Git, *options: str) -> None:
-        self._process = git.start(*_SETTINGS, "diff-tree", "--stdin", *options)
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._in, self._out = self._process.stdin, self._process.stdout
 
     def compare(self, old: str, new: str) -> bytes:
         """Return the process's output for two trees, without the line that repeats their names.
@@ -84,11 +68,6 @@ class _DiffTree:
             if not line or answer == self._END:
                 raise GitError(f"git diff-tree could not compare {old} and {new}")
         return bytes(answer).partition(b"\n")[2][: -len(self._END)]
-
-    def close(self) -> None:
-        self._in.close()
-        self._out.close()
-        self._process.wait()
 
 
 class Comparer:
@@ -112,7 +91,7 @@ class Comparer:
 
     def _process(self, *options: str) -> _DiffTree:
         if options not in self._running:
-            self._running[options] = _DiffTree(self._git, *options)
+            self._running[options] = _DiffTree(self._git.start(*_SETTINGS, "diff-tree", "--stdin", *options))
         return self._running[options]
 
     def close(self) -> None:

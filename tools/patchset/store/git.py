@@ -43,23 +43,12 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 # What users set to reach their hosts and to find their configuration.
-_KEPT = frozenset(
-    {
-        "GIT_SSH",
-        "GIT_SSH_COMMAND",
-        "GIT_ASKPASS",
-        "GIT_SSL_CAINFO",
-        "GIT_SSL_NO_VERIFY",
-        "GIT_CONFIG_GLOBAL",
-        "GIT_CONFIG_SYSTEM",
-        "GIT_CONFIG_NOSYSTEM",
-        "GIT_CONFIG_COUNT",
-        "GIT_PROXY_COMMAND",
-        "GIT_TRACE",
-        "GIT_EXEC_PATH",
-    }
-    | {f"GIT_CONFIG_{part}_{number}" for part in ("KEY", "VALUE") for number in range(16)}
-)
+_KEPT = {
+    *("GIT_SSH", "GIT_SSH_COMMAND", "GIT_PROXY_COMMAND", "GIT_ASKPASS", "GIT_SSL_CAINFO", "GIT_SSL_NO_VERIFY"),
+    *("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM", "GIT_CONFIG_COUNT"),
+    *("GIT_EXEC_PATH", "GIT_TRACE"),
+    *(f"GIT_CONFIG_{part}_{number}" for part in ("KEY", "VALUE") for number in range(16)),
+}
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from patchset.store.git import Git, failure
+from patchset.store.reader import PipeProcess
 from patchset.store.text import encode, records
 from toolkit.errors import IntegrityError
 
@@ -118,9 +119,8 @@ def write_commits(git: Git, ref: str, parent: str | None, commits: Sequence[NewC
         for number, commit in enumerate(commits, 1):
             start = parent if number == 1 else f":{number - 1}"
             session.commit(ref, number, commit.author, commit.message, start)
-            for path, file in commit.files.items():
-                if file is None:
-                    session.delete(path)
+            for path in (path for path, file in commit.files.items() if file is None):
+                session.delete(path)
             for path, file in commit.files.items():
                 if file is not None:
                     session.modify(path, file.mode, file.data)
@@ -129,7 +129,7 @@ def write_commits(git: Git, ref: str, parent: str | None, commits: Sequence[NewC
     return ids
 
 
-class FastImport:
+class FastImport(PipeProcess):
     """One `git fast-import` process (git-fast-import(1)) that writes objects and answers for them."""
 
     def __init__(self, git: Git) -> None:
@@ -137,11 +137,7 @@ class FastImport:
         options = ("--quiet", "--done", "--force", "--cat-blob-fd=1", "--depth=0")
         # The objects are to stay, and go into the repository itself.
         own = replace(git, scratch=None)
-        self._process = own.start(*settings, "fast-import", *options, stderr=subprocess.PIPE)
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._in = self._process.stdin
-        self._out = self._process.stdout
+        super().__init__(own.start(*settings, "fast-import", *options, stderr=subprocess.PIPE))
 
     def __enter__(self) -> FastImport:
         return self

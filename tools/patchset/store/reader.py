@@ -17,13 +17,22 @@ from patchset.store.text import encode
 _open: dict[tuple[int, Path], Reader] = {}
 
 
-class Reader:
-    """A running `git cat-file --batch-command` (git-cat-file(1))."""
+class PipeProcess:
+    """A running git process that answers requests through its pipes."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         self._process, self._in, self._out = process, process.stdin, process.stdout
+
+    def close(self) -> None:
+        self._in.close()
+        self._out.close()
+        self._process.wait()
+
+
+class Reader(PipeProcess):
+    """A running `git cat-file --batch-command` (git-cat-file(1))."""
 
     def request(self, command: str) -> tuple[str, bytes] | None:
         """Return object id and content (nothing for `info`), or None where there is no such object.
@@ -43,11 +52,6 @@ class Reader:
             return fields[0].decode(), b""
         data = self._out.read(int(fields[2]) + 1)
         return fields[0].decode(), data[:-1]
-
-    def close(self) -> None:
-        self._in.close()
-        self._out.close()
-        self._process.wait()
 
 
 def reader(gitdir: Path, start: Callable[[], subprocess.Popen[bytes]]) -> Reader:

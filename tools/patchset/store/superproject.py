@@ -18,9 +18,11 @@ from patchset.store.text import decode
 _BLANK = re.compile(r"(?:[ \t\r\n]|[#;][^\n]*)*")
 _SECTION = re.compile(r'\[([A-Za-z0-9.-]+)(?:[ \t\r]+"((?:\\[^\n]|[^"\\\n])*)")?\]')
 _ESCAPE = r'\\["\\tbn\n]'
-_VALUE = rf'((?:"(?:{_ESCAPE}|[^"\\\n])*"|{_ESCAPE}|[^"\\\n#;])*)'
-_VARIABLE = re.compile(rf"([A-Za-z][A-Za-z0-9-]*)[ \t]*(?:={_VALUE}(?:[#;][^\n]*)?)?\n")
-_ESCAPED = {"t": "\t", "b": "\b", "n": "\n", "\n": ""}
+# White space around a value does not belong to it; within it, and beside quotes, it does.
+_VALUE = rf'(?:[ \t\r]|""|\\\n)*((?:"(?:{_ESCAPE}|[^"\\\n])*"|{_ESCAPE}|[^"\\\n#;])*?)[ \t\r]*(?:[#;][^\n]*)?'
+_VARIABLE = re.compile(rf"([A-Za-z][A-Za-z0-9-]*)[ \t]*(?:={_VALUE})?\n")
+_QUOTING = re.compile(r'\\(.)|"', re.DOTALL)
+_ESCAPED = {None: "", "t": "\t", "b": "\b", "n": "\n", "\n": ""}
 
 
 @dataclass(frozen=True)
@@ -135,27 +137,11 @@ def parse_config(data: bytes, file: Path) -> list[tuple[str, str | None]]:
             name = "" if match[2] is None else re.sub(r"\\(.)", r"\1", match[2]) + "."
             section = f"{match[1].lower()}.{name}"
         elif match := _VARIABLE.match(text, at):
-            variables.append((section + match[1].lower(), None if match[2] is None else _value(match[2])))
+            value = match[2]
+            if value is not None:
+                value = _QUOTING.sub(lambda quoting: _ESCAPED.get(quoting[1], quoting[1]), value)
+            variables.append((section + match[1].lower(), value))
         else:
             line = text.count("\n", 0, at) + 1
             raise GitError(f"{file}, line {line}: git cannot read it", remedy="mend the line, or take it out")
         at = match.end()
-
-
-def _value(text: str) -> str:
-    """Return a value without its quotes, escapes, and the white space around it."""
-    value, quoted, end = "", False, 0
-    characters = iter(text)
-    for character in characters:
-        if character in " \t\r" and not quoted:
-            value += character if value else ""
-            continue
-        if character == "\\":
-            escaped = next(characters)
-            value += _ESCAPED.get(escaped, escaped)
-        elif character == '"':
-            quoted = not quoted
-        else:
-            value += character
-        end = len(value)
-    return value[:end]

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO
 
 from toolkit.errors import IntegrityError
@@ -33,7 +32,7 @@ class RawMember:
     span: tuple[int, int]
 
 
-class RawArchive:
+class RawArchive(zipfile.ZipFile):
     """A zip archive that is read; `members` is in the order in which they lie in the file.
 
     Raises:
@@ -43,64 +42,43 @@ class RawArchive:
     def __init__(self, file: Path) -> None:
         self.file = file
         try:
-            self._zip = zipfile.ZipFile(file)
+            super().__init__(file)
         except (zipfile.BadZipFile, OSError) as error:
             raise _broken(file, str(error)) from error
-        infos = sorted(self._zip.infolist(), key=lambda info: info.header_offset)
-        ends = [info.header_offset for info in infos[1:]] + [self._zip.start_dir]
+        infos = sorted(self.infolist(), key=lambda info: info.header_offset)
+        ends = [info.header_offset for info in infos[1:]] + [self.start_dir]
         self.members: Mapping[str, RawMember] = {
             info.filename: RawMember(info, (info.header_offset, end)) for info, end in zip(infos, ends, strict=True)
         }
-        if len(self.members) != len(infos):
+        encrypted = any(info.flag_bits & _ENCRYPTED for info in infos)
+        if encrypted or len(self.members) != len(infos):
             self.close()
-            raise _broken(file, "a name stands twice in it")
-        if any(info.flag_bits & _ENCRYPTED for info in infos):
-            self.close()
-            raise _broken(file, "it is encrypted")
+            raise _broken(file, "it is encrypted" if encrypted else "a name stands twice in it")
 
-    def __enter__(self) -> RawArchive:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._zip.close()
-
-    def read(self, name: str) -> bytes:
+    def read(self, name: str | zipfile.ZipInfo, pwd: bytes | None = None) -> bytes:
         """Return a member's content, its CRC checked.
 
         Raises:
             IntegrityError: there is no such member, or it is damaged.
         """
         try:
-            return self._zip.read(name)
+            return super().read(name, pwd)
         except KeyError:
             raise _broken(self.file, f"it has no {name}") from None
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
             raise _broken(self.file, f"{name}: {error}") from error
-
-    def open(self, name: str) -> zipfile.ZipExtFile:
-        """Open a member for reading, piece by piece."""
-        return self._zip.open(name)  # type: ignore[return-value]
 
 
 def _broken(file: Path, why: str) -> IntegrityError:
     return IntegrityError(f"{file.name} cannot be used: {why}", remedy="fetch or build it again")
 
 
-class RawWriter:
-    """An archive that is written into `stream`, member by member; at the end of `with` the central directory."""
+class RawWriter(zipfile.ZipFile):
+    """An archive that is written into `stream`, member by member; `close` writes the central directory."""
 
     def __init__(self, stream: BinaryIO) -> None:
+        super().__init__(stream, "w")
         self._stream = stream
-        self._zip = zipfile.ZipFile(stream, "w")
-
-    def __enter__(self) -> RawWriter:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._zip.close()
 
     def copy(self, source: RawArchive, members: Iterable[RawMember]) -> None:
         """Copy members raw; what lies side by side in the source is copied in one piece."""
@@ -115,7 +93,7 @@ class RawWriter:
                     self.rename(source, member, member.info.filename)
                     start = member.span[1]
                 else:
-                    self._list(member.info, member.info.filename, self._zip.start_dir + member.span[0] - start)
+                    self._list(member.info, member.info.filename, self.start_dir + member.span[0] - start)
                 end = member.span[1]
             self._copy_range(stream, start, end)
 
@@ -126,10 +104,10 @@ class RawWriter:
             name_length, extra_length = _LENGTHS.unpack(stream.read(_LENGTHS.size))
             stream.seek(name_length, os.SEEK_CUR)
             # The extra fields of the two headers may differ.
-            local = copy(self._list(member.info, name, self._zip.start_dir))
+            local = copy(self._list(member.info, name, self.start_dir))
             local.extra = stream.read(extra_length)
-            self._stream.seek(self._zip.start_dir)
-            self._zip.start_dir += self._stream.write(local.FileHeader(zip64=False))
+            self._stream.seek(self.start_dir)
+            self.start_dir += self._stream.write(local.FileHeader(zip64=False))
             self._copy_range(stream, stream.tell(), member.span[1])
 
     def add(self, name: str, data: bytes, like: zipfile.ZipInfo, mode: int = 0o100644) -> None:
@@ -137,14 +115,14 @@ class RawWriter:
         info = zipfile.ZipInfo(name, like.date_time)
         info.create_system = 3
         info.external_attr = mode << 16
-        self._zip.writestr(info, data)
+        self.writestr(info, data)
 
     def _list(self, info: zipfile.ZipInfo, name: str, offset: int) -> zipfile.ZipInfo:
         """Put a member that begins at `offset` into the central directory, and return its entry."""
         info = copy(info)
         info.filename, info.header_offset = name, offset
-        self._zip.filelist.append(info)
-        self._zip.NameToInfo[name] = info
+        self.filelist.append(info)
+        self.NameToInfo[name] = info
         return info
 
     def _copy_range(self, source: BinaryIO, start: int, end: int) -> None:
@@ -153,14 +131,14 @@ class RawWriter:
             try:
                 # In the kernel; on file systems that share blocks, without copying at all.
                 target = self._stream.fileno()
-                count = os.copy_file_range(source.fileno(), target, end - start, start, self._zip.start_dir)
+                count = os.copy_file_range(source.fileno(), target, end - start, start, self.start_dir)
             except (OSError, AttributeError):
                 # Not there (macOS), or not between these file systems.
                 source.seek(start)
-                self._stream.seek(self._zip.start_dir)
+                self._stream.seek(self.start_dir)
                 count = self._stream.write(source.read(min(_STEP, end - start)))
                 self._stream.flush()
             if not count:
                 raise IntegrityError(f"{source.name} is shorter than its directory says", remedy="fetch it again")
             start += count
-            self._zip.start_dir += count
+            self.start_dir += count

@@ -86,9 +86,7 @@ _REPORT = "check [wheel] in component.toml against upstream's build system"
 
 def _needs(job: SourceBuild) -> tuple[str, ...]:
     known = dict(job.packaging.variants)
-    if not known:
-        return ()
-    return known[_variant(job)]
+    return known[_variant(job)] if known else ()
 
 
 def _variant(job: SourceBuild) -> str:

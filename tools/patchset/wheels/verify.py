@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from io import BufferedIOBase
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol, cast
 
 from patchset.store.objects import blob_id
 from patchset.wheels import record, sbom
@@ -41,7 +41,7 @@ class Bundle(Protocol):
     def names(self) -> Iterator[str]:
         """Return every file that is there, in RECORD or not."""
 
-    def open(self, name: str) -> BufferedIOBase: ...
+    def open(self, name: str) -> IO[bytes]: ...
 
     def read(self, name: str) -> bytes: ...
 
@@ -49,7 +49,7 @@ class Bundle(Protocol):
         """Return whether an installer may have put the file there."""
 
 
-class WheelFile:
+class WheelFile(RawArchive):
     """A wheel file as a bundle.
 
     Raises:
@@ -59,22 +59,13 @@ class WheelFile:
     def __init__(self, file: Path) -> None:
         self.title = file.name
         self.dist_info = wheel_name(file.name).dist_info
-        self._archive = RawArchive(file)
+        super().__init__(file)
 
     def names(self) -> Iterator[str]:
-        return (name for name in self._archive.members if not name.endswith("/"))
-
-    def open(self, name: str) -> BufferedIOBase:
-        return self._archive.open(name)
-
-    def read(self, name: str) -> bytes:
-        return self._archive.read(name)
+        return (name for name in self.members if not name.endswith("/"))
 
     def may_be_extra(self, name: str) -> bool:
         return False
-
-    def close(self) -> None:
-        self._archive.close()
 
 
 class Installed:
@@ -97,7 +88,7 @@ class Installed:
                 if file.is_file() and name not in known:
                     yield name
 
-    def open(self, name: str) -> BufferedIOBase:
+    def open(self, name: str) -> IO[bytes]:
         return (self._site / name).open("rb")
 
     def read(self, name: str) -> bytes:
@@ -189,7 +180,7 @@ def check_overlay(bundle: Bundle, official: Path, graft: Graft) -> BundleCheck:
 
 def _hashed(bundle: Bundle, name: str) -> tuple[str, str]:
     with bundle.open(name) as stream:
-        digest = hashlib.file_digest(stream, "sha256").digest()
+        digest = hashlib.file_digest(cast(BufferedIOBase, stream), "sha256").digest()
         return record.digest_of(digest), str(stream.tell())
 
 
