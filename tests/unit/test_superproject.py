@@ -20,7 +20,7 @@ from toolkit.errors import PatchsetError
 from ..conftest import git
 
 # A tab or carriage return between words is left out: git has read it as a blank (2.39), and as itself later.
-PIECES = ["x", "ext/foo", "é", "=", "]", " ", "  ", '"', '"a b"', '" ;#"', '"\t"', "\\\\", '\\"', "\\t", "\\n", "\\b"]
+PIECES = ["x", "ext/foo", "é", "=", "]", " ", "  ", '"', '"a b"', '" ;#"', "\\\\", '\\"', "\\t", "\\n", "\\b"]
 PIECES += ["\\\n", "\\q", " # note", " ; note", "#"]
 VALUES = st.lists(st.sampled_from(PIECES), max_size=6).map("".join)
 KEYS = st.sampled_from(["path", "url", "Path", "no-such-key", "shallow", "3d", "a_b"])

@@ -19,7 +19,8 @@ _BLANK = re.compile(r"(?:[ \t\r\n]|[#;][^\n]*)*")
 _SECTION = re.compile(r'\[([A-Za-z0-9.-]+)(?:[ \t\r]+"((?:\\[^\n]|[^"\\\n])*)")?\]')
 _ESCAPE = r'\\["\\tbn\n]'
 # White space around a value does not belong to it; within it, and beside quotes, it does.
-_VALUE = rf'(?:[ \t\r]|""|\\\n)*((?:"(?:{_ESCAPE}|[^"\\\n])*"|{_ESCAPE}|[^"\\\n#;])*?)[ \t\r]*(?:[#;][^\n]*)?'
+_WORD = rf'"(?:{_ESCAPE}|[^"\\\n])*+"|{_ESCAPE}|[^"\\\n#; \t\r]++|[ \t\r]++(?![\n#;])'
+_VALUE = rf'(?:[ \t\r]|""|\\\n)*+((?:{_WORD})*+)[ \t\r]*+(?:[#;][^\n]*)?'
 _VARIABLE = re.compile(rf"([A-Za-z][A-Za-z0-9-]*)[ \t]*(?:={_VALUE})?\n")
 _QUOTING = re.compile(r'\\(.)|"', re.DOTALL)
 _ESCAPED = {None: "", "t": "\t", "b": "\b", "n": "\n", "\n": ""}
