@@ -87,11 +87,7 @@ class Git:
         return (top / "objects").resolve()
 
     def run(
-        self,
-        *args: str,
-        stdin: bytes = b"",
-        env: Mapping[str, str] | None = None,
-        allowed: Sequence[int] = (0,),
+        self, *args: str, stdin: bytes = b"", env: Mapping[str, str] | None = None, allowed: Sequence[int] = (0,)
     ) -> bytes:
         """Run a command and return its standard output.
 

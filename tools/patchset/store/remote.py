@@ -96,15 +96,8 @@ def fetch(git: Git, commit: str, task: Task) -> None:
     command = Command(str(git.gitdir))
     with command.custom_environment(GIT_TERMINAL_PROMPT="0", LC_ALL="C", **place, **patience):
         # Not Remote.fetch(): it cannot read git's report of a ref that is fetched by its object id.
-        process = command.fetch(
-            "--depth=1",
-            "--no-tags",
-            "--no-recurse-submodules",
-            "--progress",
-            "origin",
-            f"{commit}:refs/patchset/commit/{commit}",
-            as_process=True,
-        )
+        options = ("--depth=1", "--no-tags", "--no-recurse-submodules", "--progress")
+        process = command.fetch(*options, "origin", f"{commit}:refs/patchset/commit/{commit}", as_process=True)
         try:
             handle_process_output(process, None, progress.new_message_handler(), finalize_process)
         except GitCommandError:

@@ -81,7 +81,7 @@ def identity_of(
 
 
 def document(project: str, version: str, upstream_version: str, identity: Identity, patches: Iterable[Patch]) -> bytes:
-    """Return the SBOM of a wheel of `project` at `version`, made from release `upstream_version`.
+    """Return the SBOM of a wheel of `project` at `version`, whose release is `upstream_version`.
 
     `patches` are those that `identity` names, in its order.
     """

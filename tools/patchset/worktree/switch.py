@@ -191,10 +191,6 @@ def _stage_index(location: Location, stage: Path, changes: Changes, git: Git) ->
 
 def _staged_stats(location: Location, files: _StagedFiles, paths: Iterable[str]) -> dict[str, Stat | None]:
     """Return lstat's later answers for `paths`: a rename keeps inode, size, mode and modification time."""
-    staged = {target: source for source, target in files.moves}
-    removes = set(files.removes)
-    targets = {path: str(location.work_tree / path) for path in paths}
-    return {
-        path: None if target in removes else stat_of(Path(staged.get(target, target)))
-        for path, target in targets.items()
-    }
+    later = {target: stat_of(Path(source)) for source, target in files.moves} | dict.fromkeys(files.removes)
+    targets = {path: location.work_tree / path for path in paths}
+    return {path: later[str(file)] if str(file) in later else stat_of(file) for path, file in targets.items()}
