@@ -18,15 +18,15 @@ import sys
 from pathlib import Path
 from toolkit.progress import Quiet
 from patchset.store.objects import new_file
-from patchset.wheels.overlay import Change, Graft, overlay
-from patchset.wheels.rawzip import Archive
+from patchset.wheels.overlay import WheelChange, Graft, overlay
+from patchset.wheels.rawzip import RawArchive
 from patchset.store.objects import blob_id
 official, out = Path(sys.argv[1]), Path(sys.argv[2])
 name = "vllm/model_executor/layers/quantization/modelopt.py"
 other = "vllm/model_executor/layers/linear.py"
-with Archive(official) as archive:
+with RawArchive(official) as archive:
     old = {path: archive.read(path) for path in (name, other)}
-changes = {path: Change(blob_id(data), new_file(0o100644, data + b"# changed\\n")) for path, data in old.items()}
+changes = {path: WheelChange(blob_id(data), new_file(0o100644, data + b"# changed\\n")) for path, data in old.items()}
 overlay(official, Graft(changes, "0.30.0+patchset.bench", b"{}", "vllm/_version.py"), out, Quiet())
 """
 

@@ -219,7 +219,7 @@ def test_patch_for_another_base(root: Root, run: Run) -> None:
     file = root.series / "change-one.patch"
     old = git(root.upstream.path, "rev-parse", "1.0:pkg/one.py").encode()
     file.write_bytes(file.read_bytes().replace(old, b"1" * 40))
-    refused(root, run, 4, "patch change-one of foo@1.0 does not apply to pkg/one.py", "was made against blob 1111")
+    refused(root, run, 4, "patch change-one of foo@1.0 does not apply to pkg/one.py", "is based on blob 1111")
 
 
 def test_wrong_base_tree(root: Root, run: Run) -> None:

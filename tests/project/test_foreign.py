@@ -183,7 +183,7 @@ def test_a_patch_edited_by_hand_keeps_a_stale_index_line(foreign: Foreign, run: 
     assert applied(foreign, run) == foreign.wanted
     assert tree_after("git am", foreign.tree, foreign.base, foreign.series, tmp_path / "am") == foreign.wanted
     report = run("--root", foreign.path, "apply", "--json")
-    assert '"placement": "context"' in report.out
+    assert '"match": "context"' in report.out
 
 
 def test_what_needs_fuzz_is_refused(foreign: Foreign, run: Run) -> None:
@@ -192,7 +192,7 @@ def test_what_needs_fuzz_is_refused(foreign: Foreign, run: Run) -> None:
     result = run("--root", foreign.path, "apply")
     assert result.code == 4
     assert "one of foo does not apply to src/a.c: hunk 1" in result.err
-    assert "line 17 should be 'line seventeen': found 'line 17'" in result.err
+    assert "line 17 should be 'line seventeen': it is 'line 17'" in result.err
     assert git(foreign.tree, "rev-parse", "HEAD") == foreign.base
 
 

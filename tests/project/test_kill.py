@@ -136,6 +136,27 @@ def test_interrupted_by_the_user(root: Root) -> None:
     assert ends == {0, 130}
 
 
+@pytest.mark.slow
+def test_interrupted_at_every_step(root: Root) -> None:
+    """Ctrl-C in the tool's own process leaves no lock of git's behind, and the next run goes through."""
+    program = HARNESS.replace("signal.SIGKILL", "signal.SIGINT")
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n" + program
+    trees = (root.upstream.tree("1.0"), root.upstream.tree())
+    for step in range(1, 200):
+        arguments = [str(step), "parent", "--root", str(root.path), "apply"]
+        process = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, check=False)
+        assert process.returncode in (0, 130), f"step {step}: {process.stderr.decode()}"
+        assert not lock(root), f"step {step}"
+        assert root.tree_on_disk() in trees
+        if process.returncode == 0:
+            break
+        for command in ("apply", "unapply"):
+            arguments = ["-m", "patchset", "--root", str(root.path), command]
+            subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
+    assert step > 10
+    assert process.returncode == 0
+
+
 def test_two_runs_at_once(root: Root) -> None:
     holder = (
         "import sys, time; from pathlib import Path; from patchset.worktree.lock import hold\n"
@@ -216,7 +237,7 @@ def test_unwritable_folder_puts_everything_back(root: Root) -> None:
 
 
 @pytest.mark.parametrize(
-    ("program", "words"), [("", "git was not found"), ("echo git version 2.17.1", "git is too old")]
+    ("program", "words"), [("", "git is not installed"), ("echo git version 2.17.1", "git is too old")]
 )
 def test_git_missing_or_too_old(root: Root, tmp_path: Path, program: str, words: str) -> None:
     folder = tmp_path / "bin"

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from patchset.sources import submodule
+from patchset.store import remote
 
 from ..conftest import TRAILERS, Result, Root, Run, Upstream, git
 
@@ -333,10 +333,10 @@ def processes_with(text: str) -> list[str]:
 
 def test_a_host_that_hangs_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Git asks an http host through a helper, which outlives a git that is killed."""
-    monkeypatch.setattr(submodule, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(remote, "ANSWER_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/hangs.git"
-        assert "no answer within" in str(submodule.answers(url))
+        assert "no answer within" in str(remote.answers(url))
         deadline = time.monotonic() + 2
         while (left := processes_with(url)) and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -367,7 +367,7 @@ class Stalling(BaseHTTPRequestHandler):
 def test_a_host_that_stalls_in_the_transfer(
     project: Project, host: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(submodule, "STALL_SECONDS", 1)
+    monkeypatch.setattr(remote, "STALL_SECONDS", 1)
     released = threading.Event()
     handler = type("Bound", (Stalling,), {"repository": tmp_path / "host.git", "released": released})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:

@@ -50,8 +50,8 @@ def write_wheel(file: Path, files: Mapping[str, str | bytes], metadata: str = ""
             entry.external_attr = (0o100755 if path.endswith(".so") else 0o100644) << 16
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, data)
-            rows.append(record.row(path, data))
-        rows.append(record.Row(f"{info}RECORD", "", ""))
+            rows.append(record.entry_of(path, data))
+        rows.append(record.RecordEntry(f"{info}RECORD", "", ""))
         archive.writestr(zipfile.ZipInfo(f"{info}RECORD", (2026, 1, 2, 3, 4, 6)), record.dump(rows))
     return file
 

@@ -15,7 +15,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from patchset.wheels import record
-from patchset.wheels.rawzip import Archive
+from patchset.wheels.rawzip import RawArchive
 
 from ..conftest import Run
 from .conftest import PACKAGE, WheelRoot, write_wheel
@@ -239,13 +239,13 @@ def test_a_damaged_zip_is_refused(tmp_path: Path) -> None:
     whole = file.read_bytes()
     file.write_bytes(whole[:-30])
     with pytest.raises(IntegrityError, match="cannot be used"):
-        Archive(file)
+        RawArchive(file)
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("a", "1")
         with pytest.warns(UserWarning, match="Duplicate"):
             archive.writestr("a", "2")
     with pytest.raises(IntegrityError, match="twice"):
-        Archive(file)
+        RawArchive(file)
 
 
 def test_another_wheel_of_the_same_name_is_told_of(wheel_root: WheelRoot, run: Run) -> None:

@@ -107,8 +107,8 @@ def test_nothing_of_upstream_runs_before_the_machine_is_found_fit(
         monkeypatch.delenv(name, raising=False)
     result = run("--root", source_root.path, "build", "--offline", "--variant", "cuda", "--route", "source")
     assert result.code == 9
-    assert "no C++ compiler (c++, g++, clang++) was found" in result.err
-    assert "no CUDA compiler (nvcc) was found" in result.err
+    assert "there is no C++ compiler (c++, g++, clang++)" in result.err
+    assert "there is no CUDA compiler (nvcc)" in result.err
     assert "CUDA_HOME" in result.err
     assert not (tmp_path / "witness").exists()
 

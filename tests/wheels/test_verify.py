@@ -38,8 +38,8 @@ def rewrite(wheel: Path, changed: dict[str, bytes | None], *, mend_record: bool)
         else:
             files[name] = data
     if mend_record:
-        rows = [record.row(name, data) for name, data in files.items() if name != path]
-        files[path] = record.dump([*rows, record.Row(path, "", "")])
+        rows = [record.entry_of(name, data) for name, data in files.items() if name != path]
+        files[path] = record.dump([*rows, record.RecordEntry(path, "", "")])
     with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in files.items():
             archive.writestr(name, data)
@@ -105,7 +105,7 @@ def test_another_series_is_told_apart(wheel_root: WheelRoot, run: Run, wheel: Pa
 def test_a_wheel_that_is_not_ours(wheel_root: WheelRoot, run: Run) -> None:
     result = run("--root", wheel_root.path, "verify", wheel_root.official)
     assert result.code == 12
-    assert "was not made by patchset" in result.err
+    assert "is not a wheel of patchset" in result.err
 
 
 @pytest.mark.parametrize(

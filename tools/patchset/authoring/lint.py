@@ -10,7 +10,7 @@ from patchset.model.series import load
 from patchset.model.trailers import lint_trailers
 from patchset.project.project import Project, read
 from patchset.store.git import Git
-from patchset.worktree.location import superproject_gitdir
+from patchset.store.superproject import gitdir_of
 from toolkit.finding import Finding
 
 
@@ -47,7 +47,7 @@ def _gitlinks(project: Project) -> list[Finding]:
 
     `git add -A` stages what stands in `extern/`, the patched commit too, and nobody else has that one.
     """
-    gitdir = superproject_gitdir(project.root)
+    gitdir = gitdir_of(project.root)
     wanted = {}
     for component in project.components:
         base = component.base(component.pinned) if component.pinned is not None else None

@@ -24,7 +24,7 @@ from patchset.workflow.apply import current
 from patchset.workflow.status import local_changes
 from patchset.workflow.steps import Stack, stack_of
 from patchset.workflow.workspace import Workspace
-from patchset.worktree import switch
+from patchset.worktree import local
 from patchset.worktree.location import Location
 from patchset.worktree.state import load as load_state
 from toolkit.errors import LocalChanges, SeriesError
@@ -94,7 +94,7 @@ def refresh_locked(root: Path, location: Location, series: Series, request: Requ
         raise LocalChanges(
             f"{series.component.path} is empty: nothing is applied", remedy=f"run `patchset apply {series.title}` first"
         )
-    switch.refuse_under_way(location)
+    local.refuse_under_way(location)
     _, head = current(location)
     base = update.base_of(location, series)
     stack = stack_of(location, series, base)

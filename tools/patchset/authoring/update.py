@@ -8,13 +8,13 @@ from pathlib import Path
 from patchset.model.series import Entry, Series
 from patchset.project import base_toml
 from patchset.sources.acquire import StoredBase
-from patchset.store.objects import diff
+from patchset.store.difference import diff
 from patchset.workflow import changelog, folder
 from patchset.workflow.apply import branch_of, current, state_of, worktree_base
 from patchset.workflow.compute import compute
 from patchset.workflow.record import compute_trees, stored_bases, with_trees
 from patchset.workflow.series_file import series_text
-from patchset.worktree import switch
+from patchset.worktree import local, switch
 from patchset.worktree.location import Location, locate
 from patchset.worktree.state import load as load_state
 from toolkit.errors import IntegrityError
@@ -112,5 +112,5 @@ def refuse_follow(root: Path, series: Series, tip: str) -> None:
     state = load_state(location.state_file) if location.populated else None
     if state is None or state.base != series.base.name or state.tip == state.base_commit:
         return
-    switch.refuse_under_way(location)
-    switch.refuse_local(location, diff(location.git, current(location)[1], tip))
+    local.refuse_under_way(location)
+    local.refuse_local(location, diff(location.git, current(location)[1], tip))

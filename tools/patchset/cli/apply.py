@@ -73,7 +73,7 @@ def _print_one(report: ApplyReport) -> None:
             where = ", ".join(patch.outside)
             click.echo(f"  {style('outside', fg='yellow')}  {patch.name}: not in the archive: {where}")
             continue
-        remark = "" if patch.placement == "exact" else style(" (placed by context: it names no blobs)", dim=True)
+        remark = "" if patch.match == "exact" else style(" (located by context: it names no blobs)", dim=True)
         click.echo(f"  {style(patch.commit[:10], fg='green')} {patch.name}{remark}")
         if patch.outside:
             label = style("in part outside the archive:", fg="yellow")

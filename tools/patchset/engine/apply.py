@@ -1,7 +1,7 @@
 """Applying a series to the files of a tree, in memory.
 
-Law: a patch applies textually only where every blob that it touches equals the blob that it was made against.
-A patch that names no blobs (quilt's) is placed by its context, every line of it, and only where there is no
+Law: a patch applies textually only where every blob that it touches equals the blob that it is based on.
+A patch that names no blobs (quilt's) is located by its context, every line of it, and only where there is no
 doubt; the result says so.
 """
 
@@ -13,26 +13,26 @@ from dataclasses import dataclass
 from typing import Literal
 
 from patchset.engine import binary
-from patchset.engine.placement import Misplaced, place
+from patchset.engine.hunks import HunkNotLocated, apply_hunks
 from patchset.model.patch import FileChange, Patch
-from patchset.store.objects import DIRECTORY, SYMLINK, Entry, File, blob_id, new_file
+from patchset.store.objects import DIRECTORY, SYMLINK, File, TreeEntry, blob_id, new_file
 from toolkit.errors import IntegrityError, PatchConflict, PatchsetError
 
-Placement = Literal["exact", "context", "outside"]
+Match = Literal["exact", "context", "outside"]
 Files = dict[str, File | None]
 
 
 @dataclass(frozen=True)
-class Applied:
-    """What one patch did.
+class PatchResult:
+    """The result of one patch.
 
-    `files` are its changes (None: the file goes). `outside` names the paths that the source does not cover;
-    with `placement == "outside"` they are all there is, and the patch makes no commit. `offsets` tells
-    hunks that were not at the line they name: path, hunk number, lines off.
+    `files` are its changes (None: the file goes). `outside` names the paths that the source does not cover; with
+    `match == "outside"` they are all there is, and the patch makes no commit. `offsets` are of the hunks that were
+    not at the line they name: path, hunk number, lines off.
     """
 
     patch: Patch
-    placement: Placement
+    match: Match
     files: Mapping[str, File | None]
     outside: tuple[str, ...] = ()
     offsets: tuple[tuple[str, int, int], ...] = ()
@@ -52,17 +52,17 @@ def read_paths(patches: Iterable[Patch]) -> tuple[str, ...]:
 
 def apply(
     patches: Sequence[Patch],
-    entries: Mapping[str, Entry],
+    entries: Mapping[str, TreeEntry],
     read: Callable[[str], bytes],
     *,
     covers: Sequence[str] = (),
     recorded: bool = True,
     label: str = "",
-) -> tuple[Applied, ...]:
+) -> tuple[PatchResult, ...]:
     """Apply patches in order to a tree that is known by its `entries` (see `read_paths`).
 
     `read` gives a blob's content by id. `covers` are globs of the paths that the source has at all (empty:
-    all). A `recorded` series is held to the blobs that its patches name; a foreign one is placed by context
+    all). A `recorded` series is held to the blobs that its patches name; a foreign one is located by context
     where they are not those of the tree. `label` names the series in errors.
 
     Raises:
@@ -74,7 +74,7 @@ def apply(
     for patch in patches:
         outside = tuple(path for path in patch.touched if not _covered(path, covers))
         if outside and len(outside) == len(patch.touched):
-            results.append(Applied(patch, "outside", {}, outside))
+            results.append(PatchResult(patch, "outside", {}, outside))
             continue
         files: Files = {}
         offsets: list[tuple[str, int, int]] = []
@@ -87,11 +87,11 @@ def apply(
             except _NoMatchError as error:
                 raise error.conflict(patch, change, label) from None
         tree.update(files)
-        results.append(Applied(patch, "exact" if exact else "context", files, outside, tuple(offsets)))
+        results.append(PatchResult(patch, "exact" if exact else "context", files, outside, tuple(offsets)))
     return tuple(results)
 
 
-def combined(results: Iterable[Applied]) -> dict[str, File | None]:
+def combined(results: Iterable[PatchResult]) -> dict[str, File | None]:
     """Return the files that a whole series leaves changed, in the order of their first change."""
     files: Files = {}
     for result in results:
@@ -119,7 +119,7 @@ class _NoMatchError(Exception):
 class _Tree:
     """The base's entries, with the files that the patches so far have left."""
 
-    def __init__(self, entries: Mapping[str, Entry], read: Callable[[str], bytes]) -> None:
+    def __init__(self, entries: Mapping[str, TreeEntry], read: Callable[[str], bytes]) -> None:
         self._entries = entries
         self._read = read
         self._files: Files = {}
@@ -138,9 +138,9 @@ class _Tree:
         parts = path.split("/")
         for depth in range(1, len(parts)):
             above = "/".join(parts[:depth])
-            found = self.get(above, pending)
-            if found is not None:
-                return f"{above} is a symbolic link" if found.mode == SYMLINK else f"{above} is a file"
+            file = self.get(above, pending)
+            if file is not None:
+                return f"{above} is a symbolic link" if file.mode == SYMLINK else f"{above} is a file"
         entry = self._entries.get(path)
         if entry is not None and entry.mode == DIRECTORY:
             return f"{path} is a folder"
@@ -192,7 +192,7 @@ def _change(tree: _Tree, change: FileChange, files: Files, offsets: list[tuple[s
 
 
 def _proved(change: FileChange, old: File | None, recorded: bool) -> bool:
-    """Whether the file is the one that the patch was made against, by its blob id."""
+    """Return whether the file is the one that the patch is based on, by its blob id."""
     if old is None:
         return True
     if change.old_mode is not None and change.old_mode != old.mode and recorded:
@@ -203,7 +203,7 @@ def _proved(change: FileChange, old: File | None, recorded: bool) -> bool:
     if old.blob.startswith(change.old_blob):
         return True
     if recorded or change.payload is not None:
-        raise _NoMatchError(f"the patch was made against blob {change.old_blob}, the tree has {old.blob}")
+        raise _NoMatchError(f"the patch is based on blob {change.old_blob}, the tree has {old.blob}")
     return False
 
 
@@ -225,10 +225,10 @@ def _content(change: FileChange, old: File | None, exact: bool, offsets: list[tu
         except (ValueError, IndexError) as error:
             raise _NoMatchError(str(error)) from None
     try:
-        placed = place(before, change.hunks, exact=exact)
-    except Misplaced as error:
+        result = apply_hunks(before, change.hunks, exact=exact)
+    except HunkNotLocated as error:
         raise _NoMatchError(error.why, f"{error.hunk.number} ({error.hunk.header})") from None
     offsets += [
-        (change.path, hunk.number, offset) for hunk, offset in zip(change.hunks, placed.offsets, strict=True) if offset
+        (change.path, hunk.number, offset) for hunk, offset in zip(change.hunks, result.offsets, strict=True) if offset
     ]
-    return placed.data
+    return result.data

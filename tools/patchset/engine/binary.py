@@ -17,7 +17,7 @@ def new_content(payload: bytes, old: bytes) -> bytes:
     """Return the content after a binary change of `old`.
 
     Raises:
-        ValueError: the payload is broken, or its delta was made against other content.
+        ValueError: the payload is broken, or its delta is based on other content.
     """
     match = _PART.search(payload)
     if match is None:

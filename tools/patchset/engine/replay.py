@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from patchset.store.merge import Merged, Triple
+from patchset.store.merge import MergeResult, Triple
 
-Merge = Callable[[Sequence[Triple]], list[Merged]]
+Merge = Callable[[Sequence[Triple]], list[MergeResult]]
 # Given a conflicted merge, the tree in which its conflict is resolved, or None.
-Resolve = Callable[[Merged], str | None]
+Resolve = Callable[[MergeResult], str | None]
 # Releases between two bases, (name, tree), the one nearest to the old base first.
 Releases = Sequence[tuple[str, str]]
 
@@ -36,7 +36,7 @@ class ChainedMerge:
     """
 
     step: PatchStep
-    merged: Merged
+    merged: MergeResult
     releases: tuple[str, ...]
     landed: str | None
 
@@ -52,7 +52,7 @@ class ReplayedStep:
     step: PatchStep
     before: str
     after: str
-    merged: Merged
+    merged: MergeResult
     resolved: bool = False
     skipped: bool = False
     chain: ChainedMerge | None = None
@@ -67,7 +67,7 @@ class ReplayConflict:
 
     step: PatchStep
     before: str
-    merged: Merged
+    merged: MergeResult
 
 
 def replay(
@@ -87,7 +87,7 @@ def replay(
     tree = onto
     for step in steps:
         if skip and step.name in skip:
-            replayed.append(ReplayedStep(step, tree, tree, Merged(tree), skipped=True))
+            replayed.append(ReplayedStep(step, tree, tree, MergeResult(tree), skipped=True))
             continue
         (merged,) = merge([Triple(step.before, tree, step.after)])
         resolution = None if merged.clean else resolve(merged)
@@ -130,7 +130,7 @@ def merge_along(step: PatchStep, tree: str, releases: Releases, merge: Merge) ->
             continue
         used.append(name)
         if merged.tree == release:
-            return ChainedMerge(PatchStep(step.name, release, release), Merged(tree), tuple(used), name)
+            return ChainedMerge(PatchStep(step.name, release, release), MergeResult(tree), tuple(used), name)
         before, after = release, merged.tree
     if not used:
         return None
@@ -149,9 +149,9 @@ def replay_many(
     The merges of one step are requested together, which takes one process for all trees. `releases` gives the
     intermediate releases of a target by its index, see `replay`.
     """
-    cache: dict[Triple, Merged] = {}
+    cache: dict[Triple, MergeResult] = {}
 
-    def cached(triples: Sequence[Triple]) -> list[Merged]:
+    def cached(triples: Sequence[Triple]) -> list[MergeResult]:
         # The chains to neighbouring releases begin alike.
         missing = [triple for triple in dict.fromkeys(triples) if triple not in cache]
         cache.update(zip(missing, merge(missing) if missing else (), strict=True))

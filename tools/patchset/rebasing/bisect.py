@@ -23,7 +23,7 @@ from patchset.sources import releases
 from patchset.sources.acquire import common_kind
 from patchset.store import merge as merging
 from patchset.store.git import Git
-from patchset.store.merge import Merged
+from patchset.store.merge import MergeResult
 from patchset.workflow.steps import Stack, stack_of, stored_releases
 from patchset.workflow.workspace import Workspace
 from patchset.worktree.location import Location
@@ -139,7 +139,7 @@ class _Search:
     kind: str
     states: dict[str, StepState] = field(default_factory=dict)
 
-    def merged(self, base: Base) -> tuple[str, Merged]:
+    def merged(self, base: Base) -> tuple[str, MergeResult]:
         """Merge the step into a release; along the stored releases in between where it conflicts in one merge."""
         stored = self.workspace.acquire(base, self.kind)
         earlier = self.stack.earlier(self.step.name)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from patchset.engine.conflict import marked_lines
 from patchset.store.git import Git
-from patchset.store.merge import Merged
+from patchset.store.merge import MergeResult
 from patchset.store.objects import blobs, entries
 from patchset.worktree.location import Location
 from toolkit.errors import PatchConflict
@@ -34,7 +34,7 @@ def conflict_tree(root: Path, location: Location) -> ConflictTree:
     return ConflictTree(root / ".patchset" / "rebase" / location.name, location.git)
 
 
-def lay_out(tree: ConflictTree, commit: str, merged: Merged) -> None:
+def lay_out(tree: ConflictTree, commit: str, merged: MergeResult) -> None:
     """Make the work tree: HEAD is `commit`, the files are the merge's, and the index has its conflicts.
 
     All objects are in the repository itself: git needs them there for as long as the user works. A work tree that is
@@ -92,7 +92,7 @@ def remove(tree: ConflictTree) -> None:
         tree.git.run("worktree", "prune")
 
 
-def resolved_tree(tree: ConflictTree, git: Git, merged: Merged) -> str:
+def resolved_tree(tree: ConflictTree, git: Git, merged: MergeResult) -> str:
     """Return the tree of the work tree as the user has left it; `git` is where its objects go.
 
     Raises:

@@ -18,7 +18,7 @@ from patchset.sources.acquire import present
 from patchset.store import merge as merging
 from patchset.store.difference import patch_text
 from patchset.store.git import Git
-from patchset.store.merge import Merged, Triple
+from patchset.store.merge import MergeResult, Triple
 from patchset.store.objects import blobs, entries
 from patchset.workflow.steps import Stack
 from toolkit.errors import PatchsetError
@@ -106,14 +106,14 @@ def first_release(
     return None
 
 
-def merge_on_release(git: Git, earlier: Sequence[PatchStep], step: PatchStep, release: str) -> tuple[str, Merged]:
+def merge_on_release(git: Git, earlier: Sequence[PatchStep], step: PatchStep, release: str) -> tuple[str, MergeResult]:
     """Return a release's tree with the patches before `step`, and the merge of `step` into it."""
     tree = merge_earlier(earlier, release, partial(merging.merge, git))
     (merged,) = merging.merge(git, [Triple(step.before, tree, step.after)])
     return tree, merged
 
 
-def state_of(tree: str, merged: Merged) -> StepState:
+def state_of(tree: str, merged: MergeResult) -> StepState:
     """Return the state of a patch at `tree`, from its merge into it."""
     if not merged.clean:
         return "conflict"
@@ -191,13 +191,13 @@ def _diff(git: Git, old: str, new: str, context: int) -> tuple[Hunk, ...]:
     return parsed.changes[0].hunks if parsed is not None and parsed.changes else ()
 
 
-def _file(git: Git, merged: Merged, path: str, patch: Patch) -> ConflictedFile:
+def _file(git: Git, merged: MergeResult, path: str, patch: Patch) -> ConflictedFile:
     entry = entries(git, merged.tree, [path]).get(path)
     data = blobs(git, [entry.oid])[entry.oid] if entry else b""
     change = next((item for item in patch.changes if path in (item.old_path, item.new_path)), None)
     if change is None and len(patch.changes) == 1:
         change = patch.changes[0]
-    clash = next((item for item in merged.clashes if path in item.paths), None)
+    clash = next((item for item in merged.conflicts if path in item.paths), None)
     sides = {stage.number: stage.entry.oid for stage in merged.stages if stage.path == path}
     hunks: list[ConflictedHunk] = []
     lines = [region.line for region in conflict.regions(data)]

@@ -13,8 +13,8 @@ from patchset.project import base_toml
 from patchset.rebasing import new_base
 from patchset.sources.submodule import Submodule, registered_url
 from patchset.store.git import Git, require
+from patchset.store.superproject import gitdir_of, submodule_at
 from patchset.workflow.workspace import Workspace
-from patchset.worktree.location import submodule_name, superproject_gitdir
 from toolkit.errors import LocalChanges, UsageError
 from toolkit.files import replace_file
 from toolkit.toml_edit import write_values
@@ -56,7 +56,7 @@ def pin(workspace: Workspace) -> PinReport:
     if not toml.is_file():
         raise UsageError(f"{component.name} has no component.toml", remedy="write one (docs/formats.md)")
     changes = {toml: write_values(toml.read_text("utf-8"), {"pinned": base.name})}
-    gitlink = submodule_name(root, component.path) is not None
+    gitlink = submodule_at(root, component.path) is not None
     if gitlink and base.commit is None:
         base = _with_commit(workspace)
         changes[base.folder / base_toml.NAME] = base_toml.base_text(base, base_toml.read_text(base))
@@ -70,7 +70,7 @@ def pin(workspace: Workspace) -> PinReport:
             if new != text:
                 changes[file] = new
             mentions += _mentions(file.relative_to(root).as_posix(), new, component.pinned)
-    gitdir = superproject_gitdir(root)
+    gitdir = gitdir_of(root)
     link = (component.path, base.commit) if gitlink and base.commit is not None else None
     commit = None
     if gitdir is not None:

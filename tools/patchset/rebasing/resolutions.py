@@ -14,9 +14,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from patchset.store.difference import diff
 from patchset.store.git import Git
-from patchset.store.merge import Merged, Stage, edit_tree
-from patchset.store.objects import DIRECTORY, Entry, blobs, diff, entries
+from patchset.store.index import Stage, edit_tree
+from patchset.store.merge import MergeResult
+from patchset.store.objects import DIRECTORY, TreeEntry, blobs, entries
 
 Resolved = dict[str, tuple[int, bytes] | None]
 
@@ -27,7 +29,7 @@ class Resolutions:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def find(self, git: Git, merged: Merged) -> str | None:
+    def find(self, git: Git, merged: MergeResult) -> str | None:
         """Return the tree in which a conflicted merge is resolved, or None where a part of it is not known."""
         files: Resolved = {}
         for path in merged.paths:
@@ -46,7 +48,7 @@ class Resolutions:
                 files[path] = _file(change["after"])
         return edit_tree(git, merged.tree, files)
 
-    def record(self, git: Git, merged: Merged, tree: str) -> None:
+    def record(self, git: Git, merged: MergeResult, tree: str) -> None:
         """Remember `tree` as the resolution of a merge."""
         changed = diff(git, merged.tree, tree)
         beside = {path: pair for path, pair in changed.items() if path not in merged.paths}
@@ -59,7 +61,7 @@ class Resolutions:
         if files or not merged.paths:
             self._save(_whole(merged), {"files": files})
 
-    def forget(self, merged: Merged) -> None:
+    def forget(self, merged: MergeResult) -> None:
         """Drop what is remembered of a merge."""
         keys = [_whole(merged)]
         keys += [_key(stage for stage in merged.stages if stage.path == path) for path in merged.paths]
@@ -86,18 +88,18 @@ def _key(stages: Iterable[Stage]) -> str:
     return hashlib.sha256("\n".join(named).encode()).hexdigest()
 
 
-def _whole(merged: Merged) -> str:
+def _whole(merged: MergeResult) -> str:
     named = sorted(f"{item.number} {item.entry.mode:o} {item.entry.oid} {item.path}" for item in merged.stages)
     text = "\n".join(["whole", *(named or [merged.tree])])
     return hashlib.sha256(text.encode("utf-8", errors="surrogateescape")).hexdigest()
 
 
-def _name(entry: Entry | None) -> str | None:
+def _name(entry: TreeEntry | None) -> str | None:
     """Return what tells a file from others; a folder, in whose place a file is to be, is none."""
     return f"{entry.mode:o} {entry.oid}" if entry and entry.mode != DIRECTORY else None
 
 
-def _content(entry: Entry | None, contents: dict[str, bytes]) -> list[object] | None:
+def _content(entry: TreeEntry | None, contents: dict[str, bytes]) -> list[object] | None:
     return [entry.mode, base64.b64encode(contents[entry.oid]).decode()] if entry else None
 
 

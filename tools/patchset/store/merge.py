@@ -18,7 +18,10 @@ from pathlib import Path
 
 from patchset.store import reader
 from patchset.store.git import Git, GitError
-from patchset.store.objects import Entry
+from patchset.store.index import Stage
+from patchset.store.objects import TreeEntry
+from patchset.store.text import decode
+from toolkit.files import replace_file
 
 # The user's settings must not decide what a merge gives. Directories are not taken as renamed: where a file that
 # a patch adds should follow one, the merge says so and stops.
@@ -45,17 +48,8 @@ class Triple:
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A conflicted path as git's index holds it: 1 is the base's, 2 ours, 3 theirs."""
-
-    path: str
-    number: int
-    entry: Entry
-
-
-@dataclass(frozen=True)
-class Clash:
-    """One conflict in git's words: its kind (`contents`, `modify/delete`) and the paths that it is about."""
+class MergeConflict:
+    """One conflict as git reports it: its kind (`contents`, `modify/delete`), the paths it is about, its message."""
 
     kind: str
     paths: tuple[str, ...]
@@ -63,16 +57,16 @@ class Clash:
 
 
 @dataclass(frozen=True)
-class Merged:
-    """What a merge gave; with conflicts, `tree` has the files with markers (zdiff3 style)."""
+class MergeResult:
+    """The result of a merge; with conflicts, `tree` has the files with markers (zdiff3 style)."""
 
     tree: str
     stages: tuple[Stage, ...] = ()
-    clashes: tuple[Clash, ...] = ()
+    conflicts: tuple[MergeConflict, ...] = ()
 
     @property
     def clean(self) -> bool:
-        return not self.stages and not self.clashes
+        return not self.stages and not self.conflicts
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -85,9 +79,8 @@ def scratch(git: Git, private: Path) -> Iterator[Git]:
     """Give a git whose new objects lie in a folder below `private`, which goes at the end."""
     private.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="scratch-", dir=private))
-    made = replace(git, scratch=folder)
     try:
-        yield made
+        yield replace(git, scratch=folder)
     finally:
         reader.close(folder)
         shutil.rmtree(folder, ignore_errors=True)
@@ -99,37 +92,35 @@ def clear(private: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def merge(git: Git, triples: Sequence[Triple]) -> list[Merged]:
+def merge(git: Git, triples: Sequence[Triple]) -> list[MergeResult]:
     """Merge trees, many at once; `git` is one of `scratch`.
 
     Raises:
         GitError: git failed, or a tree is missing.
     """
-    found: dict[Triple, Merged] = {}
-    asked: list[Triple] = []
-    lines: list[str] = []
+    results: dict[Triple, MergeResult] = {}
+    requests: dict[Triple, str] = {}
     for triple in dict.fromkeys(triples):
         if triple.ours in (triple.base, triple.theirs):
-            found[triple] = Merged(triple.theirs)
+            results[triple] = MergeResult(triple.theirs)
         elif triple.theirs == triple.base:
-            found[triple] = Merged(triple.ours)
+            results[triple] = MergeResult(triple.ours)
         else:
             base = _commit(git, triple.base)
-            lines.append(f"{_commit(git, triple.ours, base)} {_commit(git, triple.theirs, base)}\n")
-            asked.append(triple)
-    if asked:
-        found |= zip(asked, _answered(git, lines), strict=True)
-    return [found[triple] for triple in triples]
+            requests[triple] = f"{_commit(git, triple.ours, base)} {_commit(git, triple.theirs, base)}\n"
+    if requests:
+        results |= zip(requests, _answers(git, list(requests.values())), strict=True)
+    return [results[triple] for triple in triples]
 
 
-def _answered(git: Git, lines: list[str]) -> list[Merged]:
-    """Give merges to git, as `merge-tree --stdin` wants them, in as many processes as there are processors."""
+def _answers(git: Git, lines: list[str]) -> list[MergeResult]:
+    """Give requests to git, as `merge-tree --stdin` takes them, in as many processes as there are processors."""
     settings = [part for setting in _SETTINGS for part in ("-c", setting)]
 
-    def ask(part: list[str]) -> list[Merged]:
-        # 1 tells of conflicts in some versions of git.
+    def run(part: list[str]) -> list[MergeResult]:
+        # Status 1 stands for conflicts in some versions of git.
         out = git.run(*settings, "merge-tree", "--write-tree", "--stdin", stdin="".join(part).encode(), allowed=(0, 1))
-        answers = list(_answers(out))
+        answers = list(_parse(out))
         if len(answers) != len(part):
             raise GitError(f"git merge-tree answered {len(answers)} of {len(part)} merges")
         return answers
@@ -137,35 +128,35 @@ def _answered(git: Git, lines: list[str]) -> list[Merged]:
     # A process starts in the time of one small merge.
     count = min(os.cpu_count() or 1, len(lines) // 2)
     if count < 2:
-        return ask(lines)
+        return run(lines)
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(count) as pool:
-        parts = list(pool.map(ask, (lines[at::count] for at in range(count))))
+        parts = list(pool.map(run, (lines[at::count] for at in range(count))))
     return [parts[at % count][at // count] for at in range(len(lines))]
 
 
-def _answers(out: bytes) -> Iterator[Merged]:
-    """Read `merge-tree --stdin`'s output (git-merge-tree(1), OUTPUT)."""
-    fields = iter(out.decode("utf-8", errors="surrogateescape").split("\0"))
+def _parse(out: bytes) -> Iterator[MergeResult]:
+    """Parse `merge-tree --stdin`'s output (git-merge-tree(1), OUTPUT)."""
+    fields = iter(decode(out).split("\0"))
     for status in fields:
         if not status:
             continue
         tree = next(fields)
-        stages, clashes = [], []
+        stages, conflicts = [], []
         if status == "0":
             while line := next(fields):
                 head, _, path = line.partition("\t")
                 mode, oid, number = head.split()
-                stages.append(Stage(path, int(number), Entry(int(mode, 8), oid)))
+                stages.append(Stage(path, int(number), TreeEntry(int(mode, 8), oid)))
             while count := next(fields):
                 paths = tuple(next(fields) for _ in range(int(count)))
                 kind, message = next(fields), next(fields)
                 if kind.startswith("CONFLICT"):
-                    clashes.append(Clash(kind.partition("(")[2].rstrip(")"), paths, message.strip()))
+                    conflicts.append(MergeConflict(kind.partition("(")[2].rstrip(")"), paths, message.strip()))
         else:
             next(fields)
-        yield Merged(tree, tuple(stages), tuple(clashes))
+        yield MergeResult(tree, tuple(stages), tuple(conflicts))
 
 
 def _commit(git: Git, tree: str, parent: str | None = None) -> str:
@@ -177,26 +168,5 @@ def _commit(git: Git, tree: str, parent: str | None = None) -> str:
     oid = hashlib.sha1(data, usedforsecurity=False).hexdigest()
     file = git.scratch / oid[:2] / oid[2:]
     if not file.exists():
-        file.parent.mkdir(exist_ok=True)
-        temporary = file.with_suffix(".new")
-        temporary.write_bytes(zlib.compress(data, 1))
-        os.replace(temporary, file)
+        replace_file(file, zlib.compress(data, 1))
     return oid
-
-
-def edit_tree(git: Git, tree: str, files: dict[str, tuple[int, bytes] | None]) -> str:
-    """Return `tree` with files (mode, content) put in place of what it has, or taken away (None)."""
-    assert git.scratch is not None
-    env = {"GIT_INDEX_FILE": str(git.scratch / "index")}
-    git.run("read-tree", tree, env=env)
-    lines = []
-    # What goes comes first: a file may be put in the place of a folder whose files go.
-    for path, file in sorted(files.items(), key=lambda item: item[1] is not None):
-        raw = path.encode("utf-8", errors="surrogateescape")
-        if file is None:
-            lines.append(b"0 " + b"0" * 40 + b"\t" + raw + b"\0")
-            continue
-        oid = git.run("hash-object", "-w", "--no-filters", "--stdin", stdin=file[1]).strip()
-        lines.append(b"%o %b\t%b\0" % (file[0], oid, raw))
-    git.run("update-index", "-z", "--index-info", stdin=b"".join(lines), env=env)
-    return git.run("write-tree", env=env).decode().strip()

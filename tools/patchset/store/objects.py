@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from patchset.store.git import Git, environment, failure, missing
+from patchset.store.git import Git, failure
+from patchset.store.reader import PipeProcess
+from patchset.store.text import encode, records
 from toolkit.errors import IntegrityError
 
 DIRECTORY = 0o040000
@@ -16,7 +18,7 @@ GITLINK = 0o160000  # a submodule: its object is a commit of another repository
 
 
 @dataclass(frozen=True)
-class Entry:
+class TreeEntry:
     """A tree entry: git's file mode and the object id (40 hex digits)."""
 
     mode: int
@@ -32,8 +34,8 @@ class File:
     data: bytes
 
     @property
-    def entry(self) -> Entry:
-        return Entry(self.mode, self.blob)
+    def entry(self) -> TreeEntry:
+        return TreeEntry(self.mode, self.blob)
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,8 @@ class NewCommit:
 
 
 @dataclass(frozen=True)
-class Written:
-    """A commit that was written, with its tree."""
+class CommitIds:
+    """The ids of a commit that was written, and of its tree."""
 
     commit: str
     tree: str
@@ -73,19 +75,17 @@ def new_file(mode: int, data: bytes) -> File:
     return File(mode, blob_id(data), data)
 
 
-def entries(git: Git, tree: str, paths: Iterable[str]) -> dict[str, Entry]:
+def entries(git: Git, tree: str, paths: Iterable[str]) -> dict[str, TreeEntry]:
     """Return the entries of `tree` at exactly `paths`; those that do not exist are left out."""
     wanted = sorted(set(paths))
-    found: dict[str, Entry] = {}
+    listed: dict[str, TreeEntry] = {}
     # The argument list has a limit; a series that touches thousands of files is read in turns.
     for at in range(0, len(wanted), 500):
-        out = git.run("ls-tree", "-z", "--full-tree", tree, "--", *wanted[at : at + 500])
-        for record in out.split(b"\0"):
-            if record:
-                head, _, name = record.partition(b"\t")
-                mode, _, oid = head.split()
-                found[_text(name)] = Entry(int(mode, 8), oid.decode())
-    return {path: found[path] for path in wanted if path in found}
+        for record in records(git.run("ls-tree", "-z", "--full-tree", tree, "--", *wanted[at : at + 500])):
+            head, _, path = record.partition("\t")
+            mode, _, oid = head.split()
+            listed[path] = TreeEntry(int(mode, 8), oid)
+    return {path: listed[path] for path in wanted if path in listed}
 
 
 def blobs(git: Git, oids: Iterable[str]) -> dict[str, bytes]:
@@ -94,32 +94,18 @@ def blobs(git: Git, oids: Iterable[str]) -> dict[str, bytes]:
     Raises:
         IntegrityError: an object is missing from the store.
     """
-    found = {}
+    contents = {}
     for oid in dict.fromkeys(oids):
         data = git.contents(oid)
         if data is None:
             raise IntegrityError(
                 f"object {oid} is missing from {git.gitdir}", remedy="remove that folder and run again"
             )
-        found[oid] = data
-    return found
+        contents[oid] = data
+    return contents
 
 
-def diff(git: Git, old: str, new: str) -> dict[str, tuple[Entry | None, Entry | None]]:
-    """Return every path that differs between two trees, with its entry before and after."""
-    if old == new:
-        return {}
-    out = git.run("diff-tree", "-r", "-z", "--raw", "--no-renames", "--full-index", old, new).split(b"\0")
-    found: dict[str, tuple[Entry | None, Entry | None]] = {}
-    for at in range(0, len(out) - 1, 2):
-        old_mode, new_mode, old_oid, new_oid, _ = out[at].lstrip(b":").split(b" ")
-        before = Entry(int(old_mode, 8), old_oid.decode()) if int(old_mode, 8) else None
-        after = Entry(int(new_mode, 8), new_oid.decode()) if int(new_mode, 8) else None
-        found[_text(out[at + 1])] = (before, after)
-    return found
-
-
-def write_commits(git: Git, ref: str, parent: str | None, commits: Sequence[NewCommit]) -> list[Written]:
+def write_commits(git: Git, ref: str, parent: str | None, commits: Sequence[NewCommit]) -> list[CommitIds]:
     """Write commits one on the other, the first on `parent`, and set `ref` to the last.
 
     The commits depend on nothing but their content: the committer is the author. Nothing becomes visible
@@ -129,40 +115,29 @@ def write_commits(git: Git, ref: str, parent: str | None, commits: Sequence[NewC
         GitError, EnvironmentProblem: git failed, or the disk is full.
     """
     with FastImport(git) as session:
-        written = []
+        ids = []
         for number, commit in enumerate(commits, 1):
             start = parent if number == 1 else f":{number - 1}"
             session.commit(ref, number, commit.author, commit.message, start)
-            for path, file in commit.files.items():
-                if file is None:
-                    session.delete(path)
+            for path in (path for path, file in commit.files.items() if file is None):
+                session.delete(path)
             for path, file in commit.files.items():
                 if file is not None:
                     session.modify(path, file.mode, file.data)
             session.end()
-            written.append(session.written(number))
-    return written
+            ids.append(session.ids(number))
+    return ids
 
 
-class FastImport:
+class FastImport(PipeProcess):
     """One `git fast-import` process (git-fast-import(1)) that writes objects and answers for them."""
 
     def __init__(self, git: Git) -> None:
-        command = git.command("-c", "core.compression=1", "-c", "fastimport.unpackLimit=100")
-        command += ["fast-import", "--quiet", "--done", "--force", "--cat-blob-fd=1", "--depth=0"]
-        self._process = self._start(command)
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._in = self._process.stdin
-        self._out = self._process.stdout
-
-    @staticmethod
-    def _start(command: list[str]) -> subprocess.Popen[bytes]:
-        pipe = subprocess.PIPE
-        try:
-            return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment())
-        except FileNotFoundError:
-            raise missing() from None
+        settings = ("-c", "core.compression=1", "-c", "fastimport.unpackLimit=100")
+        options = ("--quiet", "--done", "--force", "--cat-blob-fd=1", "--depth=0")
+        # The objects are to stay, and go into the repository itself.
+        own = replace(git, scratch=None)
+        super().__init__(own.start(*settings, "fast-import", *options, stderr=subprocess.PIPE))
 
     def __enter__(self) -> FastImport:
         return self
@@ -179,7 +154,7 @@ class FastImport:
     def commit(self, ref: str, mark: int, author: Signature, message: str, parent: str | None) -> None:
         """Start a commit; `modify` and `delete` fill it, `end` closes it."""
         who = f"{author.name} <{author.email}> {author.when}"
-        text = message.encode("utf-8", errors="surrogateescape")
+        text = encode(message)
         self._write(f"commit {ref}\nmark :{mark}\nauthor {who}\ncommitter {who}\n".encode())
         self._write(b"data %d\n%b\n" % (len(text), text))
         if parent is not None:
@@ -196,7 +171,7 @@ class FastImport:
     def end(self) -> None:
         self._write(b"\n")
 
-    def written(self, mark: int) -> Written:
+    def ids(self, mark: int) -> CommitIds:
         """Return the ids of the commit with that mark and of its tree."""
         self._write(b'get-mark :%d\nls :%d ""\n' % (mark, mark))
         self._in.flush()
@@ -204,7 +179,7 @@ class FastImport:
         tree = self._out.readline().split()
         if not commit or len(tree) < 3:
             raise self._finish_failed()
-        return Written(commit, tree[2].decode())
+        return CommitIds(commit, tree[2].decode())
 
     def _write(self, data: bytes) -> None:
         try:
@@ -223,9 +198,9 @@ class FastImport:
 
     def _finish_failed(self) -> Exception:
         assert self._process.stderr is not None
-        said = self._process.stderr.read()
+        message = self._process.stderr.read()
         self._process.wait()
-        return failure(("fast-import",), said)
+        return failure(("fast-import",), message)
 
 
 def import_files(
@@ -234,8 +209,8 @@ def import_files(
     author: Signature,
     message: str,
     files: Iterable[tuple[str, int, bytes]],
-    progress: Callable[[int], None] = lambda done: None,
-) -> Written:
+    progress: Callable[[int], None] = lambda count: None,
+) -> CommitIds:
     """Write one parentless commit of (path, mode, content) and set `ref` to it; streams, one file at a time.
 
     Raises:
@@ -247,13 +222,8 @@ def import_files(
             session.modify(path, mode, data)
             progress(count)
         session.end()
-        return session.written(1)
+        return session.ids(1)
 
 
 def _quote(path: str) -> bytes:
-    raw = path.encode("utf-8", errors="surrogateescape")
-    return b'"' + raw.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n") + b'"'
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", errors="surrogateescape")
+    return b'"' + encode(path).replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n") + b'"'

@@ -1,7 +1,7 @@
-"""One `git cat-file --batch-command` process a repository, that answers for names and contents.
+"""One `git cat-file --batch-command` process a repository, which answers requests for names and contents.
 
-A process for each question costs 1.5 ms; a run of the tool has a dozen of them, an answer from here takes some
-hundredths of one.
+A process for each request costs 1.5 ms; a run of the tool has a dozen of them. An answer from here takes some
+hundredths of that.
 """
 
 from __future__ import annotations
@@ -12,37 +12,18 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from patchset.store.text import encode
+
 _open: dict[tuple[int, Path], Reader] = {}
 
 
-class Reader:
-    """A running process; `command` and `env` are those of git in one repository."""
+class PipeProcess:
+    """A running git process that answers requests through its pipes."""
 
-    def __init__(self, command: list[str], env: dict[str, str]) -> None:
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=env)
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._in, self._out = self._process.stdin, self._process.stdout
-
-    def ask(self, request: str) -> tuple[str, bytes] | None:
-        """Return object id and content (nothing for `info`), or None where there is no such object.
-
-        Raises:
-            BrokenPipeError: the process has ended.
-        """
-        self._in.write(request.encode("utf-8", errors="surrogateescape") + b"\n")
-        self._in.flush()
-        line = self._out.readline()
-        if not line:
-            raise BrokenPipeError
-        fields = line.split()
-        if len(fields) != 3 or fields[1] not in (b"blob", b"tree", b"commit", b"tag"):
-            return None
-        if request.startswith("info "):
-            return fields[0].decode(), b""
-        data = self._out.read(int(fields[2]) + 1)
-        return fields[0].decode(), data[:-1]
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._process, self._in, self._out = process, process.stdin, process.stdout
 
     def close(self) -> None:
         self._in.close()
@@ -50,26 +31,50 @@ class Reader:
         self._process.wait()
 
 
-def reader(gitdir: Path, start: Callable[[], Reader]) -> Reader:
-    """Return the process for a repository, started where it is not yet running."""
-    # A fork must not share its parent's pipe: their questions and answers would mix.
+class Reader(PipeProcess):
+    """A running `git cat-file --batch-command` (git-cat-file(1))."""
+
+    def request(self, command: str) -> tuple[str, bytes] | None:
+        """Return object id and content (nothing for `info`), or None where there is no such object.
+
+        Raises:
+            BrokenPipeError: the process has ended.
+        """
+        self._in.write(encode(command) + b"\n")
+        self._in.flush()
+        line = self._out.readline()
+        if not line:
+            raise BrokenPipeError
+        fields = line.split()
+        if len(fields) != 3 or fields[1] not in (b"blob", b"tree", b"commit", b"tag"):
+            return None
+        if command.startswith("info "):
+            return fields[0].decode(), b""
+        data = self._out.read(int(fields[2]) + 1)
+        return fields[0].decode(), data[:-1]
+
+
+def reader(gitdir: Path, start: Callable[[], subprocess.Popen[bytes]]) -> Reader:
+    """Return the reader of a repository; `start` starts its process where none is running."""
+    # A fork must not share its parent's pipe: their requests and answers would mix.
     key = (os.getpid(), gitdir)
     if key not in _open:
-        _open[key] = start()
+        _open[key] = Reader(start())
     return _open[key]
 
 
 def close(folder: Path) -> None:
-    """End the process that was started for a repository, where there is one."""
-    found = _open.pop((os.getpid(), folder), None)
-    if found is not None:
-        found.close()
+    """End the process that was started for a repository, if there is one."""
+    process = _open.pop((os.getpid(), folder), None)
+    if process is not None:
+        process.close()
 
 
 def close_all() -> None:
     """End every process that was started here."""
-    for key in [key for key in _open if key[0] == os.getpid()]:
-        _open.pop(key).close()
+    for pid, folder in list(_open):
+        if pid == os.getpid():
+            close(folder)
 
 
 atexit.register(close_all)

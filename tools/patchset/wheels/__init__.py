@@ -1,1 +1,1 @@
-"""Wheels: grafting a series onto an official wheel, building from source, and proving the result."""
+"""Wheels: a series grafted onto an official wheel, or built from source, and the proof of the result."""

@@ -5,21 +5,22 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from patchset.store.objects import SYMLINK, File, blob_id
 from patchset.wheels import record, sbom
-from patchset.wheels.rawzip import Archive, Writer
+from patchset.wheels.rawzip import RawArchive, RawWriter
+from patchset.wheels.record import RecordEntry
 from patchset.wheels.version import with_version, with_version_module
 from toolkit.errors import BuildRefused, EnvironmentProblem, IntegrityError
 from toolkit.progress import Reporter
 
 
 @dataclass(frozen=True)
-class Change:
+class WheelChange:
     """A file of the wheel before and after: git blob id of the base's, the new file; None where there is none."""
 
     before: str | None
@@ -66,19 +67,19 @@ def wheel_name(filename: str) -> WheelName:
 
 @dataclass(frozen=True)
 class Graft:
-    """What an overlay changes: `changes` by path in the wheel, the new version, the SBOM, the version module."""
+    """The content of an overlay: `changes` by path in the wheel, the new version, the SBOM, the version module."""
 
-    changes: Mapping[str, Change]
+    changes: Mapping[str, WheelChange]
     version: str
     document: bytes
     version_file: str | None
 
 
-def prove(official: Archive, changes: Mapping[str, Change]) -> None:
-    """See that every file that changes is the same blob in the wheel as in the base.
+def prove(official: RawArchive, changes: Mapping[str, WheelChange]) -> None:
+    """Check that every file that changes is the same blob in the wheel as in the base.
 
     Raises:
-        BuildRefused: one is not; all that are not, are named.
+        BuildRefused: files are not; the details name each.
     """
     wrong = []
     for path, change in changes.items():
@@ -109,16 +110,14 @@ def overlay(official: Path, graft: Graft, out: Path, reporter: Reporter) -> Path
         IntegrityError: the wheel is damaged.
         EnvironmentProblem: `out` cannot be written.
     """
-    name = wheel_name(official.name)
-    new = name.with_version(graft.version)
-    target = out / new.filename
-    partial = out / f".{new.filename}.{os.getpid()}"
-    with Archive(official) as source, reporter.task(f"overlay {new.filename}"):
-        prove(source, graft.changes)
+    target = out / wheel_name(official.name).with_version(graft.version).filename
+    partial = out / f".{target.name}.{os.getpid()}"
+    with RawArchive(official) as source, reporter.task(f"overlay {target.name}"):
+        plan = _Overlay(source, graft)
         try:
             out.mkdir(parents=True, exist_ok=True)
-            with partial.open("xb", buffering=1 << 20) as stream:
-                _write(source, name, new, graft, Writer(stream))
+            with partial.open("xb", buffering=1 << 20) as stream, RawWriter(stream) as writer:
+                plan.write(writer)
             os.replace(partial, target)
         except OSError as error:
             raise EnvironmentProblem(
@@ -130,82 +129,75 @@ def overlay(official: Path, graft: Graft, out: Path, reporter: Reporter) -> Path
     return target
 
 
-def expected_record(official: Path, graft: Graft) -> tuple[record.Row, ...]:
+def expected_record(official: Path, graft: Graft) -> tuple[RecordEntry, ...]:
     """Return the RECORD that the overlay of `official` has.
 
     Raises:
         BuildRefused, IntegrityError: see `overlay`.
     """
-    name = wheel_name(official.name)
-    with Archive(official) as source:
+    with RawArchive(official) as source:
+        return tuple(_Overlay(source, graft).entries())
+
+
+class _Overlay:
+    """The overlay of one wheel before it is written; its members have their names in the official wheel.
+
+    Raises:
+        BuildRefused, IntegrityError: see `overlay`.
+    """
+
+    def __init__(self, source: RawArchive, graft: Graft) -> None:
         prove(source, graft.changes)
-        removed = {path for path, change in graft.changes.items() if change.after is None}
-        replaced = _replacements(source, name, graft)
-        return tuple(_rows(source, name, name.with_version(graft.version), replaced, removed))
+        self._source, self._changes = source, graft.changes
+        self._name = wheel_name(source.file.name)
+        self._new = self._name.with_version(graft.version)
+        self._removed = {path for path, change in graft.changes.items() if change.after is None}
+        self._replaced = {path: change.after.data for path, change in graft.changes.items() if change.after is not None}
+        metadata = self._name.dist_info + "METADATA"
+        self._replaced[metadata] = with_version(source.read(metadata), graft.version)
+        self._replaced[self._name.dist_info + sbom.NAME] = graft.document
+        # A component may name a module that only some of its wheels have.
+        if graft.version_file is not None and graft.version_file in source.members:
+            module = source.read(graft.version_file)
+            self._replaced[graft.version_file] = with_version_module(module, self._name.version, graft.version)
 
+    def write(self, writer: RawWriter) -> None:
+        """Write every member: first the package's own, then those of the renamed folders, RECORD last."""
+        own = (self._name.dist_info, self._name.data)
+        skipped = {self._name.dist_info + "RECORD", *self._replaced, *self._removed}
+        kept = {path: member for path, member in self._source.members.items() if path not in skipped}
+        like = self._source.members[self._name.dist_info + "METADATA"].info
+        writer.copy(self._source, [member for path, member in kept.items() if not path.startswith(own)])
+        for path, data in sorted(self._replaced.items()):
+            if not path.startswith(own):
+                change = self._changes.get(path)
+                mode = change.after.mode if change is not None and change.after is not None else 0o100644
+                writer.add(path, data, like, mode)
+        for path, member in kept.items():
+            if path.startswith(own):
+                writer.rename(self._source, member, self._moved(path))
+        for path, data in sorted(self._replaced.items()):
+            if path.startswith(own):
+                writer.add(self._moved(path), data, like)
+        writer.add(self._new.dist_info + "RECORD", record.dump(self.entries()), like)
 
-def _write(source: Archive, name: WheelName, new: WheelName, graft: Graft, writer: Writer) -> None:
-    replaced = _replacements(source, name, graft)
-    removed = {path for path, change in graft.changes.items() if change.after is None}
-    own = (name.dist_info, name.data)
-    kept = [
-        member
-        for path, member in source.members.items()
-        if path not in replaced and path not in removed and not path.startswith(own)
-    ]
-    like = source.members[name.dist_info + "METADATA"].info
-    writer.copy(source, kept)
-    for path, data in sorted(replaced.items()):
-        if not path.startswith(own):
-            change = graft.changes.get(path)
-            mode = change.after.mode if change is not None and change.after is not None else 0o100644
-            writer.add(path, data, like, mode)
-    rows = _rows(source, name, new, replaced, removed)
-    skipped = {name.dist_info + "RECORD", *replaced, *removed}
-    for path, member in source.members.items():
-        if path.startswith(own) and path not in skipped:
-            writer.rename(source, member, _moved(member.name, name, new))
-    for path, data in sorted(replaced.items()):
-        if path.startswith(own):
-            writer.add(_moved(path, name, new), data, like)
-    writer.add(new.dist_info + "RECORD", record.dump(rows), like)
-    writer.close()
+    def entries(self) -> list[RecordEntry]:
+        """Return the entries of the new RECORD: the old one's in their order, then the added ones."""
+        path = self._name.dist_info + "RECORD"
+        old = record.parse(self._source.read(path), f"{self._source.file.name}, {path}")
+        entries = []
+        for entry in old:
+            moved = self._moved(entry.path)
+            if entry.path in self._replaced:
+                entries.append(record.entry_of(moved, self._replaced[entry.path]))
+            elif entry.path not in self._removed and entry.path != path:
+                entries.append(replace(entry, path=moved))
+        added = sorted(self._replaced.keys() - {entry.path for entry in old})
+        entries += [record.entry_of(self._moved(path), self._replaced[path]) for path in added]
+        return [*entries, RecordEntry(self._new.dist_info + "RECORD", "", "")]
 
-
-def _replacements(source: Archive, name: WheelName, graft: Graft) -> dict[str, bytes]:
-    """Every member with new content, by its name in the official wheel."""
-    replaced = {path: change.after.data for path, change in graft.changes.items() if change.after is not None}
-    metadata = name.dist_info + "METADATA"
-    replaced[metadata] = with_version(source.read(metadata), graft.version)
-    replaced[name.dist_info + sbom.NAME] = graft.document
-    # A component may name a module that only some of its wheels have.
-    if graft.version_file is not None and graft.version_file in source.members:
-        old = source.read(graft.version_file)
-        replaced[graft.version_file] = with_version_module(old, name.version, graft.version)
-    return replaced
-
-
-def _rows(
-    source: Archive, name: WheelName, new: WheelName, replaced: Mapping[str, bytes], removed: set[str]
-) -> list[record.Row]:
-    path = name.dist_info + "RECORD"
-    old = record.parse(source.read(path), f"{source.file.name}, {path}")
-    rows = []
-    for item in old:
-        if item.path in removed or item.path == path:
-            continue
-        moved = _moved(item.path, name, new)
-        if item.path in replaced:
-            rows.append(record.row(moved, replaced[item.path]))
-        else:
-            rows.append(record.Row(moved, item.digest, item.size))
-    listed = {item.path for item in old}
-    rows += [record.row(_moved(path, name, new), data) for path, data in sorted(replaced.items()) if path not in listed]
-    return [*rows, record.Row(new.dist_info + "RECORD", "", "")]
-
-
-def _moved(path: str, name: WheelName, new: WheelName) -> str:
-    for old, now in ((name.dist_info, new.dist_info), (name.data, new.data)):
-        if path.startswith(old):
-            return now + path.removeprefix(old)
-    return path
+    def _moved(self, path: str) -> str:
+        for old, new in ((self._name.dist_info, self._new.dist_info), (self._name.data, self._new.data)):
+            if path.startswith(old):
+                return new + path.removeprefix(old)
+        return path

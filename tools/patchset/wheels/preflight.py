@@ -1,4 +1,4 @@
-"""What a source build needs of the machine, asked before it starts."""
+"""The needs of a source build, checked on the machine before it starts."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ GIB = 1 << 30
 
 
 def check(needs: tuple[str, ...], environment: Mapping[str, str], job_memory: int) -> None:
-    """See that the machine has what a build needs.
+    """Check that the machine has what a build needs.
 
     `environment` is the one that the build gets; `job_memory` is in GiB.
 
     Raises:
-        EnvironmentProblem: something is missing; all that is, is named.
+        EnvironmentProblem: something is missing; the details name all of it.
     """
     wrong = []
     if "compiler" in needs:
@@ -38,11 +38,11 @@ def check(needs: tuple[str, ...], environment: Mapping[str, str], job_memory: in
 
 
 def _compiler(environment: Mapping[str, str]) -> list[tuple[str, str]]:
-    asked = environment.get("CXX")
-    names = (asked.split()[0],) if asked else ("c++", "g++", "clang++")
+    compiler = environment.get("CXX")
+    names = (compiler.split()[0],) if compiler else ("c++", "g++", "clang++")
     if any(shutil.which(name, path=environment.get("PATH")) for name in names):
         return []
-    return [(f"no C++ compiler ({', '.join(names)}) was found", "install one (g++), or set CXX")]
+    return [(f"there is no C++ compiler ({', '.join(names)})", "install one (g++), or set CXX")]
 
 
 def _cuda(environment: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -50,12 +50,12 @@ def _cuda(environment: Mapping[str, str]) -> list[tuple[str, str]]:
     path = os.pathsep.join(filter(None, (str(Path(home) / "bin") if home else "", environment.get("PATH"))))
     nvcc = shutil.which("nvcc", path=path)
     if nvcc is None:
-        return [("no CUDA compiler (nvcc) was found", "install the CUDA toolkit, or set CUDA_HOME")]
+        return [("there is no CUDA compiler (nvcc)", "install the CUDA toolkit, or set CUDA_HOME")]
     wanted = re.findall(r"(\d+)\.(\d+)([af]?)", environment.get("TORCH_CUDA_ARCH_LIST", ""))
     if not wanted:
         return []
-    done = subprocess.run([nvcc, "--list-gpu-arch"], capture_output=True, check=False)
-    known = set(re.findall(r"compute_(\w+)", done.stdout.decode(errors="replace")))
+    process = subprocess.run([nvcc, "--list-gpu-arch"], capture_output=True, check=False)
+    known = set(re.findall(r"compute_(\w+)", process.stdout.decode(errors="replace")))
     # Older compilers list no architectures: then there is nothing to hold the list against.
     unknown = [
         f"{major}.{minor}{suffix}" for major, minor, suffix in wanted if known and f"{major}{minor}" not in known
@@ -81,15 +81,15 @@ def _memory(environment: Mapping[str, str], job_memory: int) -> list[tuple[str, 
 
 def available_memory() -> int | None:
     """Return the bytes that a new process can have, within the control group's limit; None where not known."""
-    found = []
+    limits = []
     try:
         text = Path("/proc/meminfo").read_text("ascii")
         if match := re.search(r"^MemAvailable:\s+(\d+) kB", text, re.MULTILINE):
-            found.append(int(match[1]) * 1024)
+            limits.append(int(match[1]) * 1024)
         group = Path("/sys/fs/cgroup")
         limit = (group / "memory.max").read_text("ascii").strip()
         if limit != "max":
-            found.append(int(limit) - int((group / "memory.current").read_text("ascii")))
+            limits.append(int(limit) - int((group / "memory.current").read_text("ascii")))
     except (OSError, ValueError):
         pass
-    return min(found, default=None)
+    return min(limits, default=None)

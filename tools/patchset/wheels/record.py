@@ -10,22 +10,22 @@ import csv
 import hashlib
 import io
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from toolkit.errors import IntegrityError
 
 
 @dataclass(frozen=True)
-class Row:
-    """One file; `digest` is `sha256=<urlsafe base64>` and `size` bytes, both empty for RECORD itself."""
+class RecordEntry:
+    """A file's row; `digest` is `sha256=<urlsafe base64>` and `size` bytes, both empty for RECORD itself."""
 
     path: str
     digest: str
     size: str
 
 
-def row(path: str, data: bytes) -> Row:
-    return Row(path, digest_of(hashlib.sha256(data).digest()), str(len(data)))
+def entry_of(path: str, data: bytes) -> RecordEntry:
+    return RecordEntry(path, digest_of(hashlib.sha256(data).digest()), str(len(data)))
 
 
 def digest_of(sha256: bytes) -> str:
@@ -33,31 +33,29 @@ def digest_of(sha256: bytes) -> str:
     return "sha256=" + base64.urlsafe_b64encode(sha256).rstrip(b"=").decode()
 
 
-def parse(data: bytes, where: str) -> tuple[Row, ...]:
-    """Read a RECORD.
+def parse(data: bytes, where: str) -> tuple[RecordEntry, ...]:
+    """Return the entries of a RECORD; `where` names it in errors.
 
     Raises:
         IntegrityError: a row has not three fields, or a path stands twice.
     """
-    rows = []
-    seen = set()
+    entries: dict[str, RecordEntry] = {}
     try:
         for number, fields in enumerate(csv.reader(io.StringIO(data.decode("utf-8"), newline="")), 1):
             if len(fields) != 3:
                 raise IntegrityError(f"{where}, line {number}: {len(fields)} fields, not 3", remedy=_REMEDY)
-            if fields[0] in seen:
+            if fields[0] in entries:
                 raise IntegrityError(f"{where}, line {number}: {fields[0]} stands twice", remedy=_REMEDY)
-            seen.add(fields[0])
-            rows.append(Row(*fields))
+            entries[fields[0]] = RecordEntry(*fields)
     except (UnicodeDecodeError, csv.Error) as error:
         raise IntegrityError(f"{where}: {error}", remedy=_REMEDY) from error
-    return tuple(rows)
+    return tuple(entries.values())
 
 
 _REMEDY = "the wheel is damaged: fetch or build it again"
 
 
-def dump(rows: Iterable[Row]) -> bytes:
+def dump(entries: Iterable[RecordEntry]) -> bytes:
     out = io.StringIO(newline="")
-    csv.writer(out, lineterminator="\n").writerows((item.path, item.digest, item.size) for item in rows)
+    csv.writer(out, lineterminator="\n").writerows(astuple(entry) for entry in entries)
     return out.getvalue().encode()

@@ -1,4 +1,4 @@
-"""Which way a series can become a wheel, and which official wheel an overlay starts from."""
+"""The routes from a series to a wheel, and the official wheel that an overlay starts from."""
 
 from __future__ import annotations
 
@@ -57,17 +57,17 @@ def for_overlay(series: Series, packaging: Packaging) -> Selection:
 
 
 def for_source(series: Series, packaging: Packaging) -> Selection:
-    """A source build holds every patch; those that touch nothing of the wheel are named all the same."""
+    """Return the patches of a source build: all; those that touch nothing of the wheel are named all the same."""
     shipped = (*packaging.packages, *packaging.compiled)
     chosen = tuple(patch for patch in series.patches if any(matches(path, shipped) for path in patch.touched))
     rest = (LeftOut(patch.name, NOT_SHIPPED) for patch in series.patches if patch not in chosen)
     return Selection(chosen, tuple(rest))
 
 
-def variant_of(component: Component, base: Base, asked: str | None) -> str:
-    """Return the variant to build: the one asked for, or the base's first.
+def variant_of(component: Component, base: Base, variant: str | None) -> str:
+    """Return the variant to build: `variant`, or the base's first.
 
-    A component with a single variant has no choice to make, and takes it whatever is asked for.
+    A component with a single variant has no choice to make, and takes that one always.
 
     Raises:
         UsageError: the base has no such variant.
@@ -79,13 +79,13 @@ def variant_of(component: Component, base: Base, asked: str | None) -> str:
             f"{component.name} {base.name} records no official wheel",
             remedy="use --route source, or add a [[wheel]] to base.toml",
         )
-    if asked is None or len(known) == 1:
+    if variant is None or len(known) == 1:
         return known[0]
-    if asked not in known:
+    if variant not in known:
         raise UsageError(
-            f"{component.name} {base.name} has no variant {asked!r}", remedy=f"known variants: {', '.join(known)}"
+            f"{component.name} {base.name} has no variant {variant!r}", remedy=f"known variants: {', '.join(known)}"
         )
-    return asked
+    return variant
 
 
 def official_wheel(base: Base, variant: str, platform: str | None, here: Sequence[str]) -> Wheel:

@@ -1,7 +1,7 @@
-"""What a wheel says of itself: a CycloneDX 1.6 document under `.dist-info/sboms/` (PEP 770).
+"""The identity that a wheel carries: a CycloneDX 1.6 document under `.dist-info/sboms/` (PEP 770).
 
-The wheel's component has a pedigree: the official release as its ancestor, and every patch with its text. What
-CycloneDX has no field for stands in properties whose names begin with `patchset:`. The document has no time
+The wheel's component has a pedigree: the official release as its ancestor, and every patch with its text. Values
+without a field in CycloneDX stand in properties whose names begin with `patchset:`. The document has no time
 and no random serial number, so that the same input gives the same bytes.
 """
 
@@ -30,7 +30,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Identity:
-    """What a wheel was made of.
+    """The origin of a wheel.
 
     `series` is the series' sha256, `official` file name and sha256 of the prebuilt wheel under an overlay, None
     for a source build; `patches` are (name, sha256 of the patch file) in order.
@@ -46,20 +46,20 @@ class Identity:
     left_out: tuple[LeftOut, ...]
 
     def properties(self) -> list[tuple[str, str]]:
-        found = [
+        values = [
             ("component", self.component),
             ("base", self.base),
             ("series", self.series),
             ("route", self.route),
         ]
         if self.commit is not None:
-            found.append(("commit", self.commit))
+            values.append(("commit", self.commit))
         if self.official is not None:
-            found.append(("official", " ".join(self.official)))
+            values.append(("official", " ".join(self.official)))
         # CycloneDX's properties are a set; the number keeps the order of the series.
-        found += [(f"patch:{at:04}", f"{name} {digest}") for at, (name, digest) in enumerate(self.patches, 1)]
-        found += [(f"left-out:{item.name}", item.reason) for item in self.left_out]
-        return [(f"patchset:{name}", value) for name, value in found]
+        values += [(f"patch:{at:04}", f"{name} {digest}") for at, (name, digest) in enumerate(self.patches, 1)]
+        values += [(f"left-out:{item.name}", item.reason) for item in self.left_out]
+        return [(f"patchset:{name}", value) for name, value in values]
 
 
 def identity_of(
@@ -81,7 +81,7 @@ def identity_of(
 
 
 def document(project: str, version: str, upstream_version: str, identity: Identity, patches: Iterable[Patch]) -> bytes:
-    """Return the SBOM of a wheel of `project` at `version`, made from release `upstream_version`.
+    """Return the SBOM of a wheel of `project` at `version`, whose release is `upstream_version`.
 
     `patches` are those that `identity` names, in its order.
     """
@@ -101,19 +101,19 @@ def document(project: str, version: str, upstream_version: str, identity: Identi
         hashes=hashes,
     )
     kinds = {"Backport": PatchClassification.BACKPORT}
-    made = []
+    pedigree_patches = []
     for patch in patches:
         status = status_of(patch)
         kind = kinds.get(status.status if status else "", PatchClassification.UNOFFICIAL)
         text = AttachedText(content=patch.data.decode("utf-8", errors="replace"), content_type="text/x-diff")
-        made.append(Patch(type=kind, diff=Diff(text=text)))
+        pedigree_patches.append(Patch(type=kind, diff=Diff(text=text)))
     component = Component(
         name=project,
         version=version,
         type=ComponentType.LIBRARY,
         bom_ref=f"{project}@{version}",
         purl=PackageURL("pypi", name=project, version=version),
-        pedigree=Pedigree(ancestors=[ancestor], patches=made),
+        pedigree=Pedigree(ancestors=[ancestor], patches=pedigree_patches),
         properties=[Property(name=name, value=value) for name, value in identity.properties()],
     )
     bom = Bom(metadata=BomMetaData(component=component), serial_number=uuid.UUID(int=0))
@@ -122,34 +122,35 @@ def document(project: str, version: str, upstream_version: str, identity: Identi
     values["metadata"].pop("timestamp", None)
     pedigree = values["metadata"]["component"]["pedigree"]
     order = {patch["diff"]["text"]["content"]: patch for patch in pedigree.get("patches", [])}
-    pedigree["patches"] = [order[str(patch.diff.text.content)] for patch in made if patch.diff and patch.diff.text]
+    texts = [str(patch.diff.text.content) for patch in pedigree_patches if patch.diff and patch.diff.text]
+    pedigree["patches"] = [order[text] for text in texts]
     values["serialNumber"] = "urn:uuid:" + str(uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(values, sort_keys=True)))
     return (json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
 def parse(data: bytes, where: str) -> Identity:
-    """Read the identity back.
+    """Return the identity that a document holds; `where` names it in errors.
 
     Raises:
         VerifyFailed: the document is not one of ours.
     """
     try:
         component = json.loads(data)["metadata"]["component"]
-        found = {item["name"].removeprefix("patchset:"): item["value"] for item in component["properties"]}
-        patches = sorted(key for key in found if key.startswith("patch:"))
-        official = found.get("official")
+        values = {item["name"].removeprefix("patchset:"): item["value"] for item in component["properties"]}
+        patches = sorted(key for key in values if key.startswith("patch:"))
+        official = values.get("official")
         name, _, digest = (official or "").partition(" ")
         return Identity(
-            component=found["component"],
-            base=found["base"],
-            commit=found.get("commit"),
-            series=found["series"],
-            route=found["route"],
+            component=values["component"],
+            base=values["base"],
+            commit=values.get("commit"),
+            series=values["series"],
+            route=values["route"],
             official=(name, digest) if official else None,
-            patches=tuple((text.split(" ")[0], text.split(" ")[1]) for text in (found[key] for key in patches)),
+            patches=tuple((text.split(" ")[0], text.split(" ")[1]) for text in (values[key] for key in patches)),
             left_out=tuple(
                 LeftOut(key.removeprefix("left-out:"), value)
-                for key, value in found.items()
+                for key, value in values.items()
                 if key.startswith("left-out:")
             ),
         )

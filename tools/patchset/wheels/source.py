@@ -14,6 +14,7 @@ from pathlib import Path
 
 from patchset.model.component import Packaging
 from patchset.store.git import Git
+from patchset.store.text import records
 from patchset.wheels import preflight
 from patchset.wheels.overlay import Graft, overlay, wheel_name
 from toolkit.errors import BuildFailed, BuildRefused, EnvironmentProblem, IntegrityError, UsageError
@@ -24,10 +25,10 @@ _TAIL = 30
 
 
 @dataclass(frozen=True)
-class Job:
-    """One build: the patched `commit` in `git`, the wheel's `version`, and what the user asked for.
+class SourceBuild:
+    """One build: the patched `commit` in `git`, the wheel's `version`, and the user's options.
 
-    `kind` tells where the base came from; `cuda_arch` is a list as TORCH_CUDA_ARCH_LIST has it.
+    `kind` is the source of the base; `cuda_arch` is a list as TORCH_CUDA_ARCH_LIST has it.
     """
 
     title: str
@@ -41,16 +42,16 @@ class Job:
     jobs: int | None
 
 
-def build(job: Job, document: bytes, out: Path, reporter: Reporter) -> Path:
+def build(job: SourceBuild, document: bytes, out: Path, reporter: Reporter) -> Path:
     """Build the wheel, put the SBOM into it, and return its path in `out`.
 
     Raises:
         BuildRefused: the base's archive has no build files.
-        EnvironmentProblem: a compiler, CUDA, memory or pip is missing; found before anything is built.
+        EnvironmentProblem: a compiler, CUDA, memory or pip is missing; nothing was built.
         BuildFailed: the build failed; its log stays in `out`.
     """
     packaging = job.packaging
-    tracked = set(job.git.run("ls-tree", "-z", "--name-only", job.commit).decode("utf-8", "replace").split("\0"))
+    tracked = set(records(job.git.run("ls-tree", "-z", "--name-only", job.commit)))
     missing = [name for name in packaging.build_files if name not in tracked]
     if missing:
         raise BuildRefused(
@@ -70,37 +71,35 @@ def build(job: Job, document: bytes, out: Path, reporter: Reporter) -> Path:
         with reporter.task(f"check out {job.title}"):
             index = {"GIT_INDEX_FILE": str(folder / "index")}
             Git(job.git.gitdir, tree).run("read-tree", "--reset", "-u", job.commit, env=index)
-        _run(job, tree, folder / "made", environment, out, reporter)
-        wheels = list((folder / "made").glob("*.whl"))
+        _run(job, tree, folder / "wheels", environment, out, reporter)
+        wheels = list((folder / "wheels").glob("*.whl"))
         if len(wheels) != 1:
             raise BuildFailed(f"the build of {job.title} left {len(wheels)} wheels, not one", remedy=_REPORT)
-        found = wheel_name(wheels[0].name).version
-        if found != job.version:
-            raise IntegrityError(f"the build gave its wheel version {found}, not {job.version}", remedy=_REPORT)
+        version = wheel_name(wheels[0].name).version
+        if version != job.version:
+            raise IntegrityError(f"the build gave its wheel version {version}, not {job.version}", remedy=_REPORT)
         return overlay(wheels[0], Graft({}, job.version, document, None), out, reporter)
 
 
 _REPORT = "check [wheel] in component.toml against upstream's build system"
 
 
-def _needs(job: Job) -> tuple[str, ...]:
+def _needs(job: SourceBuild) -> tuple[str, ...]:
     known = dict(job.packaging.variants)
-    if not known:
-        return ()
-    return known[_variant(job)]
+    return known[_variant(job)] if known else ()
 
 
-def _variant(job: Job) -> str:
+def _variant(job: SourceBuild) -> str:
     known = [name for name, _ in job.packaging.variants]
     variable = job.packaging.variant_variable
-    asked = job.variant or (os.environ.get(variable) if variable else None) or known[0]
-    if asked not in known:
-        raise UsageError(f"{job.title} cannot be built for {asked!r}", remedy=f"known variants: {', '.join(known)}")
-    return asked
+    variant = job.variant or (os.environ.get(variable) if variable else None) or known[0]
+    if variant not in known:
+        raise UsageError(f"{job.title} cannot be built for {variant!r}", remedy=f"known variants: {', '.join(known)}")
+    return variant
 
 
-def _environment(job: Job) -> dict[str, str]:
-    """The user's environment, so that compiler caches and flags pass through, and what the job asks for."""
+def _environment(job: SourceBuild) -> dict[str, str]:
+    """Return the user's environment, so that compiler caches and flags pass through, with the build's own settings."""
     environment = dict(os.environ)
     environment |= {key: value.replace("{version}", job.version) for key, value in job.packaging.environment}
     if job.packaging.variant_variable is not None:
@@ -113,8 +112,10 @@ def _environment(job: Job) -> dict[str, str]:
     return environment
 
 
-def _run(job: Job, tree: Path, made: Path, environment: dict[str, str], out: Path, reporter: Reporter) -> None:
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--verbose", "-w", str(made), str(tree)]
+def _run(
+    job: SourceBuild, tree: Path, wheels: Path, environment: dict[str, str], out: Path, reporter: Reporter
+) -> None:
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--verbose", "-w", str(wheels), str(tree)]
     out.mkdir(parents=True, exist_ok=True)
     log = out / f"{job.title.replace('@', '-')}.log"
     tail: deque[str] = deque(maxlen=_TAIL)

@@ -5,24 +5,24 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import IO, Protocol, cast
 
 from patchset.store.objects import blob_id
 from patchset.wheels import record, sbom
-from patchset.wheels.overlay import Change, Graft, expected_record, wheel_name
-from patchset.wheels.rawzip import Archive
+from patchset.wheels.overlay import Graft, WheelChange, expected_record, wheel_name
+from patchset.wheels.rawzip import RawArchive
 from toolkit.errors import IntegrityError, VerifyFailed
 
 # What installers add to a distribution (packaging specification "Recording installed projects").
 _INSTALLED = ("INSTALLER", "REQUESTED", "direct_url.json", "uv_build.json", "uv_cache.json", "RECORD")
-_STEP = 1 << 20
 _SHOWN = 20
 
 
 @dataclass(frozen=True)
-class Check:
-    """One proof: `good` is None where it could not be made, and `detail` says why."""
+class BundleCheck:
+    """The result of one proof: `good` is None where there was no way to prove it; `detail` says why."""
 
     name: str
     good: bool | None
@@ -39,17 +39,17 @@ class Bundle(Protocol):
     dist_info: str
 
     def names(self) -> Iterator[str]:
-        """Every file that is there, RECORD or not."""
+        """Return every file that is there, in RECORD or not."""
 
-    def open(self, name: str) -> BinaryIO: ...
+    def open(self, name: str) -> IO[bytes]: ...
 
     def read(self, name: str) -> bytes: ...
 
     def may_be_extra(self, name: str) -> bool:
-        """Whether an installer may have put the file there."""
+        """Return whether an installer may have put the file there."""
 
 
-class WheelFile:
+class WheelFile(RawArchive):
     """A wheel file as a bundle.
 
     Raises:
@@ -59,22 +59,13 @@ class WheelFile:
     def __init__(self, file: Path) -> None:
         self.title = file.name
         self.dist_info = wheel_name(file.name).dist_info
-        self._archive = Archive(file)
+        super().__init__(file)
 
     def names(self) -> Iterator[str]:
-        return (name for name in self._archive.members if not name.endswith("/"))
-
-    def open(self, name: str) -> BinaryIO:
-        return self._archive.open(name)  # type: ignore[return-value]
-
-    def read(self, name: str) -> bytes:
-        return self._archive.read(name)
+        return (name for name in self.members if not name.endswith("/"))
 
     def may_be_extra(self, name: str) -> bool:
         return False
-
-    def close(self) -> None:
-        self._archive.close()
 
 
 class Installed:
@@ -97,7 +88,7 @@ class Installed:
                 if file.is_file() and name not in known:
                     yield name
 
-    def open(self, name: str) -> BinaryIO:
+    def open(self, name: str) -> IO[bytes]:
         return (self._site / name).open("rb")
 
     def read(self, name: str) -> bytes:
@@ -112,28 +103,28 @@ class Installed:
 
 
 def identity(bundle: Bundle) -> sbom.Identity:
-    """Return what a bundle says that it was made of.
+    """Return the identity that a bundle carries.
 
     Raises:
-        VerifyFailed: it says nothing: it is not a wheel of ours.
+        VerifyFailed: it carries none: it is not a wheel of ours.
     """
     name = bundle.dist_info + sbom.NAME
     if name not in set(bundle.names()):
         raise VerifyFailed(
-            f"{bundle.title} was not made by patchset: it has no {name}",
-            remedy="install a wheel that `patchset build` made",
+            f"{bundle.title} is not a wheel of patchset: it has no {name}",
+            remedy="install a wheel that `patchset build` wrote",
         )
     return sbom.parse(bundle.read(name), f"{bundle.title}, {name}")
 
 
-def check_record(bundle: Bundle, progress: Callable[[int, int], None] = lambda done, total: None) -> Check:
-    """See that RECORD lists every file, each with its sha256 and size."""
+def check_record(bundle: Bundle, progress: Callable[[int, int], None] = lambda count, total: None) -> BundleCheck:
+    """Check that RECORD lists every file, each with its sha256 and size."""
     path = bundle.dist_info + "RECORD"
     rows = {item.path: item for item in record.parse(bundle.read(path), f"{bundle.title}, {path}")}
     wrong = []
     there = set(bundle.names())
-    for done, name in enumerate(sorted(there), 1):
-        progress(done, len(there))
+    for count, name in enumerate(sorted(there), 1):
+        progress(count, len(there))
         row = rows.get(name)
         if row is None:
             if not bundle.may_be_extra(name):
@@ -146,8 +137,8 @@ def check_record(bundle: Bundle, progress: Callable[[int, int], None] = lambda d
     return _check("RECORD", wrong, f"{len(there)} files are as RECORD lists them")
 
 
-def check_files(bundle: Bundle, changes: Mapping[str, Change]) -> Check:
-    """See that the files which the series changes are the ones that it makes."""
+def check_files(bundle: Bundle, changes: Mapping[str, WheelChange]) -> BundleCheck:
+    """Check that the files which the series changes are the series' own."""
     there = set(bundle.names())
     wrong = []
     for path, change in sorted(changes.items()):
@@ -161,42 +152,40 @@ def check_files(bundle: Bundle, changes: Mapping[str, Change]) -> Check:
     return _check("patched files", wrong, f"{len(changes)} files are the ones that the series makes")
 
 
-def check_overlay(bundle: Bundle, official: Path, graft: Graft) -> Check:
-    """See that RECORD is the one that the overlay of the official wheel has; `check_record` proves the rest.
+def check_overlay(bundle: Bundle, official: Path, graft: Graft) -> BundleCheck:
+    """Check that RECORD is the one that the overlay of the official wheel has; `check_record` proves the rest.
 
     The SBOM is left out: `identity` reads it, and its bytes may differ between releases of what writes it.
     """
     own = bundle.dist_info + sbom.NAME
     wanted = {item.path: item for item in expected_record(official, graft) if item.path != own}
     path = bundle.dist_info + "RECORD"
-    found = {item.path: item for item in record.parse(bundle.read(path), f"{bundle.title}, {path}") if item.path != own}
+    entries = record.parse(bundle.read(path), f"{bundle.title}, {path}")
+    listed = {entry.path: entry for entry in entries if entry.path != own}
     # An installer spreads the wheel's data folder over the environment: there it is known by its hash.
     spread = bundle.dist_info.replace(".dist-info/", ".data/")
-    digests = {item.digest for item in found.values()}
+    digests = {entry.digest for entry in listed.values()}
     wrong = [
         f"{name}: missing"
         for name, item in sorted(wanted.items())
-        if name not in found and not (name.startswith(spread) and item.digest in digests)
+        if name not in listed and not (name.startswith(spread) and item.digest in digests)
     ]
-    for name in sorted(found):
+    for name in sorted(listed):
         if name not in wanted:
             wrong += [] if bundle.may_be_extra(name) else [f"{name}: neither upstream's nor the series'"]
-        elif found[name] != wanted[name] and name != path:
+        elif listed[name] != wanted[name] and name != path:
             wrong.append(f"{name}: not the bytes of the official wheel")
     return _check("other files", wrong, f"{len(wanted) - len(graft.changes)} files are those of {official.name}")
 
 
 def _hashed(bundle: Bundle, name: str) -> tuple[str, str]:
-    digest, size = hashlib.sha256(), 0
     with bundle.open(name) as stream:
-        while block := stream.read(_STEP):
-            digest.update(block)
-            size += len(block)
-    return record.digest_of(digest.digest()), str(size)
+        digest = hashlib.file_digest(cast(BufferedIOBase, stream), "sha256").digest()
+        return record.digest_of(digest), str(stream.tell())
 
 
-def _check(name: str, wrong: list[str], good: str) -> Check:
+def _check(name: str, wrong: list[str], good: str) -> BundleCheck:
     if not wrong:
-        return Check(name, True, good)
+        return BundleCheck(name, True, good)
     rest = f"\nand {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-    return Check(name, False, "\n".join(wrong[:_SHOWN]) + rest)
+    return BundleCheck(name, False, "\n".join(wrong[:_SHOWN]) + rest)

@@ -10,12 +10,13 @@ from patchset.model.component import Base
 from patchset.model.series import Series
 from patchset.sources.acquire import StoredBase, present
 from patchset.sources.kinds import AUTO
-from patchset.store.objects import diff
+from patchset.store.difference import diff
+from patchset.store.superproject import guard_gitlink
 from patchset.workflow.compute import Computed, base_of, compute
 from patchset.workflow.workspace import Workspace
-from patchset.worktree import gitlink, journal, switch
+from patchset.worktree import journal, switch
 from patchset.worktree.location import Location
-from patchset.worktree.state import AppliedPatch, State, head, stats
+from patchset.worktree.state import AppliedPatch, WorktreeState, head, stats
 from patchset.worktree.state import load as load_state
 from toolkit.errors import LocalChanges, SourceUnavailable
 
@@ -49,9 +50,9 @@ def branch_of(base: Base) -> str:
     return f"refs/heads/patchset/{base.name or 'series'}"
 
 
-def is_applied(location: Location, series: Series, source: str = AUTO) -> State | None:
+def is_applied(location: Location, series: Series, source: str = AUTO) -> WorktreeState | None:
     """Return the state if the work tree holds just this series, by its files' looks alone: no git is run."""
-    if not location.populated or journal.left_over(location.private, switch.stage_folder(location)):
+    if not location.populated or journal.left_over(location):
         return None
     state = load_state(location.state_file)
     if state is None or state.digest != series.digest:
@@ -90,13 +91,13 @@ def apply_series(workspace: Workspace) -> ApplyReport:
             state = replace(state, branch=_home(location, before, base.commit))
             changes = touched if before[1] == base.commit else diff(location.git, before[1], patched.tip)
             switch.switch(location, before, patched.tip, branch, state, message, changes=changes)
-        gitlink.guard(workspace.root, workspace.component.path, patched.tip)
+        guard_gitlink(workspace.root, workspace.component.path, patched.tip)
         return _report(series, "applied", state, base.why)
 
 
-def state_of(series: Series, base: StoredBase, patched: Computed, touched: Iterable[str]) -> State:
+def state_of(series: Series, base: StoredBase, patched: Computed, touched: Iterable[str]) -> WorktreeState:
     """Return the state of a work tree that holds a series on its base; `touched` are the paths that it changes."""
-    return State(
+    return WorktreeState(
         base=series.base.name,
         source=base.kind,
         digest=series.digest,
@@ -129,7 +130,7 @@ def unapply_series(workspace: Workspace) -> ApplyReport:
             base = present(location.git, workspace.base)
             if base is not None and before[1] == base.commit:
                 tree = location.git.tree_of(base.commit) or ""
-                bare = State(workspace.base.name, base.kind, "", base.commit, base.commit, tree, (), None)
+                bare = WorktreeState(workspace.base.name, base.kind, "", base.commit, base.commit, tree, (), None)
                 return _report(series, "unchanged", bare)
             _refuse_foreign_head(workspace, location, before, base.commit if base else "")
         if state is None:
@@ -147,7 +148,7 @@ def unapply_series(workspace: Workspace) -> ApplyReport:
         message = f"unapply {component.name}@{state.base}"
         changes = diff(location.git, before[1], state.base_commit)
         switch.switch(location, before, state.base_commit, home, bare, message, changes=changes, stale=stale)
-        gitlink.guard(workspace.root, component.path, state.base_commit)
+        guard_gitlink(workspace.root, component.path, state.base_commit)
         return _report(series, "unapplied", bare)
 
 
@@ -259,7 +260,7 @@ def _refuse_foreign_branch(location: Location, branch: str) -> None:
     )
 
 
-def _report(series: Series, outcome: Outcome, state: State, why: str = "") -> ApplyReport:
+def _report(series: Series, outcome: Outcome, state: WorktreeState, why: str = "") -> ApplyReport:
     applied = outcome != "unapplied" and state.tip != state.base_commit
     return ApplyReport(
         component=series.component.name,

@@ -10,7 +10,8 @@ from typing import Literal
 from patchset.model.component import Base, Component, Packaging, Wheel
 from patchset.model.series import Series
 from patchset.sources import archive
-from patchset.store.objects import File, blobs, diff
+from patchset.store.difference import diff
+from patchset.store.objects import File, blobs
 from patchset.wheels import overlay as overlays
 from patchset.wheels import routes, sbom
 from patchset.wheels.version import DIGITS, patched_version
@@ -150,7 +151,7 @@ def plan_overlay(workspace: Workspace, location: Location, packaging: Packaging,
     )
 
 
-def shipped_changes(location: Location, patched: Computed, packaging: Packaging) -> Mapping[str, overlays.Change]:
+def shipped_changes(location: Location, patched: Computed, packaging: Packaging) -> Mapping[str, overlays.WheelChange]:
     """Return every shipped file that differs between a base and its patched tree."""
     changes = {
         path: pair
@@ -159,7 +160,7 @@ def shipped_changes(location: Location, patched: Computed, packaging: Packaging)
     }
     contents = blobs(location.git, (after.oid for _, after in changes.values() if after))
     return {
-        path: overlays.Change(
+        path: overlays.WheelChange(
             before.oid if before else None,
             File(after.mode, after.oid, contents[after.oid]) if after else None,
         )
@@ -206,7 +207,7 @@ def _source(job: _BuildJob, why: str) -> BuildReport:
     patched = compute(location, series, base)
     upstream_version = series.base.name.removeprefix("v")
     version = patched_version(upstream_version, series.digest)
-    order = source.Job(
+    order = source.SourceBuild(
         title=series.title,
         git=location.git,
         commit=patched.tip,

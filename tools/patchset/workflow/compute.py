@@ -8,14 +8,14 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from patchset.engine.apply import Applied, apply, read_paths
+from patchset.engine.apply import PatchResult, apply, read_paths
 from patchset.engine.message import author_and_message
 from patchset.model.series import Series
 from patchset.sources.acquire import StoredBase
 from patchset.store.git import Git
 from patchset.store.objects import NewCommit, blobs, entries, write_commits
 from patchset.worktree.location import Location
-from patchset.worktree.state import AppliedPatch
+from patchset.worktree.state import AppliedPatch, parse_patches
 from toolkit.errors import IntegrityError
 from toolkit.finding import refuse
 
@@ -30,7 +30,7 @@ class Computed:
     patches: tuple[AppliedPatch, ...]
 
 
-def results(git: Git, series: Series, commit: str, covers: tuple[str, ...] = ()) -> tuple[Applied, ...]:
+def results(git: Git, series: Series, commit: str, covers: tuple[str, ...] = ()) -> tuple[PatchResult, ...]:
     """Apply a series to the tree of `commit`, in memory.
 
     Raises:
@@ -95,10 +95,7 @@ def base_of(location: Location, tip: str) -> str | None:
 def _known(git: Git, file: Path, ref: str) -> Computed | None:
     try:
         values = json.loads(file.read_bytes())
-        patches = tuple(
-            AppliedPatch(item["name"], item["commit"], item["placement"], tuple(item["outside"]))
-            for item in values["patches"]
-        )
+        patches = parse_patches(values["patches"])
         made = Computed(values["base_commit"], values["tip"], values["tree"], patches)
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -108,9 +105,9 @@ def _known(git: Git, file: Path, ref: str) -> Computed | None:
 
 def _write(git: Git, series: Series, source: StoredBase, ref: str, base_tree: str) -> Computed:
     applied = results(git, series, source.commit, source.covers)
-    inside = [item for item in applied if item.placement != "outside"]
+    inside = [item for item in applied if item.match != "outside"]
     if not inside:
-        patches = tuple(AppliedPatch(item.patch.name, None, item.placement, item.outside) for item in applied)
+        patches = tuple(AppliedPatch(item.patch.name, None, item.match, item.outside) for item in applied)
         git.run("update-ref", ref, source.commit)
         return Computed(source.commit, source.commit, base_tree, patches)
     commits = [NewCommit(*author_and_message(item.patch), item.files) for item in inside]
@@ -119,8 +116,8 @@ def _write(git: Git, series: Series, source: StoredBase, ref: str, base_tree: st
     patches = tuple(
         AppliedPatch(
             item.patch.name,
-            None if item.placement == "outside" else next(ids).commit,
-            item.placement,
+            None if item.match == "outside" else next(ids).commit,
+            item.match,
             item.outside,
         )
         for item in applied

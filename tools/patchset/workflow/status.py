@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass
 from patchset.model.component import Base, Component
 from patchset.model.series import Series
 from patchset.sources.acquire import present
+from patchset.store.difference import diff
 from patchset.store.git import Git, require
-from patchset.store.objects import diff
 from patchset.workflow import apply as applying
 from patchset.workflow.compute import compute
 from patchset.workflow.workspace import Workspace
-from patchset.worktree import journal, switch
+from patchset.worktree import journal, local
 from patchset.worktree.location import Location
-from patchset.worktree.state import State
+from patchset.worktree.state import WorktreeState
 from patchset.worktree.state import load as load_state
 from toolkit.errors import PatchsetError
 
@@ -132,7 +132,7 @@ def _unknown(component: Component, base: Base, error: PatchsetError) -> Status:
     )
 
 
-def _patches(series: Series, state: State | None) -> tuple[PatchStatus, ...]:
+def _patches(series: Series, state: WorktreeState | None) -> tuple[PatchStatus, ...]:
     known = {patch.name: patch for patch in state.patches} if state else {}
     names = [entry.patch_name for entry in series.entries]
     found = []
@@ -147,7 +147,7 @@ def _patches(series: Series, state: State | None) -> tuple[PatchStatus, ...]:
     return tuple(found)
 
 
-def _recorded(component: Component, state: State | None) -> str | None:
+def _recorded(component: Component, state: WorktreeState | None) -> str | None:
     base = component.base(state.base) if state else None
     if base is None or state is None:
         return None
@@ -183,6 +183,6 @@ def _would(workspace: Workspace, location: Location, interrupted: bool) -> str:
     if before[1] == patched.tip and before[0] == applying.branch_of(series.base):
         return "change no file, and note what is there"
     changes = diff(location.git, before[1], patched.tip)
-    switch.refuse_under_way(location)
-    switch.refuse_local(location, changes)
+    local.refuse_under_way(location)
+    local.refuse_local(location, changes)
     return f"apply {patches}, changing {len(changes)} file{'s' if len(changes) != 1 else ''}"

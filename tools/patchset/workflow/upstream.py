@@ -15,8 +15,8 @@ from patchset.model.series import status_of
 from patchset.model.trailers import ReleaseRange, UpstreamStatus, release_range, status_in, value
 from patchset.project.project import Project
 from patchset.store.git import Git
+from patchset.store.superproject import gitdir_of
 from patchset.workflow.workspace import read_series
-from patchset.worktree.location import superproject_gitdir
 
 # Forwarded: upstream has been told of it.
 FORWARDED = frozenset({"Submitted", "Backport", "Denied"})
@@ -112,7 +112,7 @@ def _reached(base: str, release: str) -> bool:
 
 
 def _trend(project: Project, component: Component, base: Base) -> list[Point]:
-    gitdir = superproject_gitdir(project.root)
+    gitdir = gitdir_of(project.root)
     if gitdir is None:
         return []
     git = Git(gitdir, project.root)

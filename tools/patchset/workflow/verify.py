@@ -15,7 +15,7 @@ from patchset.sources import archive
 from patchset.store.git import require
 from patchset.wheels import sbom
 from patchset.wheels import verify as proofs
-from patchset.wheels.verify import Bundle, Check
+from patchset.wheels.verify import Bundle, BundleCheck
 from patchset.workflow.build import plan_overlay, shipped_changes
 from patchset.workflow.compute import compute
 from patchset.workflow.workspace import Workspace
@@ -30,7 +30,7 @@ class VerifyReport:
 
     title: str
     identity: sbom.Identity
-    checks: tuple[Check, ...]
+    checks: tuple[BundleCheck, ...]
 
     @property
     def good(self) -> bool:
@@ -112,14 +112,16 @@ def _verify(project: Project, bundle: Bundle, reporter: Reporter, offline: bool)
     base = component.base(identity.base) if component is not None else None
     if component is None or base is None or component.packaging is None:
         what = f"this project has no {identity.component} {identity.base}"
-        return VerifyReport(bundle.title, identity, (*checks, Check("series", False, what)))
+        return VerifyReport(bundle.title, identity, (*checks, BundleCheck("series", False, what)))
     workspace = Workspace(project, component, base, reporter, offline=offline)
     checks.append(_series(workspace.series, identity))
     wheel = None
     if identity.official is not None:
         wheel = next((item for item in base.wheels if (item.filename, item.sha256) == identity.official), None)
         detail = f"{identity.official[0]}, sha256 {identity.official[1]}"
-        checks.append(Check("official wheel", wheel is not None, detail if wheel else f"not in base.toml: {detail}"))
+        checks.append(
+            BundleCheck("official wheel", wheel is not None, detail if wheel else f"not in base.toml: {detail}")
+        )
     if all(check.good for check in checks[1:]):
         with workspace.lock() as location:
             checks += _files(workspace, location, component.packaging, wheel, bundle)
@@ -128,7 +130,7 @@ def _verify(project: Project, bundle: Bundle, reporter: Reporter, offline: bool)
 
 def _files(
     workspace: Workspace, location: Location, packaging: Packaging, wheel: Wheel | None, bundle: Bundle
-) -> list[Check]:
+) -> list[BundleCheck]:
     if wheel is None:
         patched = compute(location, workspace.series, workspace.acquire())
         return [proofs.check_files(bundle, shipped_changes(location, patched, packaging))]
@@ -137,18 +139,18 @@ def _files(
     try:
         official = archive.download(wheel, workspace.reporter, workspace.offline)
     except SourceUnavailable as error:
-        return [patched_files, Check("other files", None, f"not compared with {wheel.filename}: {error.message}")]
+        return [patched_files, BundleCheck("other files", None, f"not compared with {wheel.filename}: {error.message}")]
     return [patched_files, proofs.check_overlay(bundle, official, plan.graft)]
 
 
-def _series(series: Series, identity: sbom.Identity) -> Check:
+def _series(series: Series, identity: sbom.Identity) -> BundleCheck:
     here = {patch.name: patch.sha256 for patch in series.patches}
     count = f"{len(identity.patches)} patch{'es' if len(identity.patches) != 1 else ''}"
     if series.digest == identity.series:
-        return Check("series", True, f"{series.title}, {count}, sha256 {identity.series}")
+        return BundleCheck("series", True, f"{series.title}, {count}, sha256 {identity.series}")
     theirs = dict(identity.patches)
     dropped = {item.name for item in identity.left_out}
     wrong = [f"{name}: another text here" for name, digest in theirs.items() if here.get(name, digest) != digest]
     wrong += [f"{name}: not in the series here" for name in theirs if name not in here]
     wrong += [f"{name}: not in the wheel" for name in here if name not in theirs and name not in dropped]
-    return Check("series", False, "\n".join(wrong or ["another base commit, or another order of the patches"]))
+    return BundleCheck("series", False, "\n".join(wrong or ["another base commit, or another order of the patches"]))

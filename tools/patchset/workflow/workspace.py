@@ -15,7 +15,7 @@ from patchset.sources.acquire import StoredBase, acquire, acquire_alike
 from patchset.sources.kinds import AUTO
 from patchset.store import merge
 from patchset.store.git import require
-from patchset.worktree import journal, lock, switch
+from patchset.worktree import journal, lock
 from patchset.worktree.location import Location, locate
 from toolkit.finding import refuse
 from toolkit.progress import Quiet, Reporter
@@ -82,7 +82,7 @@ class Workspace:
         with lock.hold(self.location.lock_file, self.component.name):
             location = self.location
             if location.populated:
-                journal.recover(location.git, location.private, switch.stage_folder(location))
+                journal.recover(location)
             merge.clear(location.private)
             yield location
 

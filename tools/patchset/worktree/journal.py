@@ -1,4 +1,4 @@
-"""Changing a work tree in one step: everything is staged beside it, journaled, and then only renamed.
+"""The change of a work tree in one step: everything is staged beside it, journaled, and then only renamed.
 
 The order is that of a write-ahead log. New files, the new index and the new state are complete on the disk
 before the journal appears; from then on the change can only go forward, and every step may be done twice. The
@@ -17,9 +17,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from patchset.store.git import Git
+from patchset.worktree.location import Location
 from toolkit.errors import EnvironmentProblem, PatchsetError
+from toolkit.files import replace_file
 
 NAME = "journal.json"
 
@@ -48,65 +51,77 @@ class Journal:
     message: str
 
 
-def commit(journal: Journal, git: Git, private: Path) -> None:
+def commit(journal: Journal, location: Location) -> None:
     """Write the journal and carry it out.
 
     Raises:
         EnvironmentProblem: a step was refused; the work tree is as it was before.
     """
-    file = private / NAME
-    _write(file, json.dumps(asdict(journal)).encode())
-    try:
-        _detached(lambda: carry_out(journal, git, file))
-    finally:
-        # While the journal is there the change is not over, and what is staged is still needed.
-        if not file.exists():
-            clean(private, Path(journal.stage))
+    file = location.private / NAME
+    with _signals_held_back():
+        replace_file(file, json.dumps(asdict(journal)), durable=True)
+        _detached(lambda: carry_out(journal, location.git, file))
 
 
-def recover(git: Git, private: Path, stage: Path) -> bool:
-    """Finish the change that an earlier run left behind; returns whether there was one.
+def recover(location: Location) -> None:
+    """Finish the change that an earlier run left behind, or remove what it had staged; the caller holds the lock."""
+    file = location.private / NAME
+    if file.is_file():
+        values = {key: _tuples(value) for key, value in json.loads(file.read_bytes()).items()}
+        carry_out(Journal(**values), location.git, file)
+    clean(location)
 
-    The caller holds the lock. What was staged for a change whose journal never appeared is removed.
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def left_over(location: Location) -> bool:
+    """Return whether a run that was stopped left anything for `recover`."""
+    return (location.private / NAME).exists() or location.stage.exists()
+
+
+def lock_marker(location: Location) -> Path:
+    """Return the file that says that git's index.lock is ours, until the journal does."""
+    return location.private / "index-lock"
+
+
+def clean(location: Location) -> None:
+    """Remove what was staged, and our lock on the index; not while a journal still needs them."""
+    if (location.private / NAME).exists():
+        return
+    if lock_marker(location).exists():
+        (location.gitdir / "index.lock").unlink(missing_ok=True)
+        lock_marker(location).unlink()
+    for name in (NAME, location.state_file.name):
+        for temporary in location.private.glob(f".{name}.*.new"):
+            temporary.unlink()
+    if location.stage.exists():
+        shutil.rmtree(location.stage)
+
+
+def set_head(git: Git, branch: str | None, commit: str, message: str) -> None:
+    """Set HEAD to a commit: by a branch (its full name), or detached (None).
+
+    Raises:
+        GitError: git refused.
     """
-    file = private / NAME
-    found = file.is_file()
-    if found:
-        values = json.loads(file.read_bytes())
-        for key in ("moves", "backups"):
-            values[key] = tuple(tuple(pair) for pair in values[key])
-        for key in ("folders", "removes", "index", "before", "after", "state"):
-            values[key] = tuple(values[key])
-        values["stale"] = tuple(values["stale"]) if values["stale"] else None
-        carry_out(Journal(**values), git, file)
-    elif (private / "index-lock").exists():
-        # Ours, since we hold the tool's lock: the run that made it died before its journal was complete.
-        (git.gitdir / "index.lock").unlink(missing_ok=True)
-    if found or private.is_dir():
-        clean(private, stage)
-    return found
-
-
-def left_over(private: Path, stage: Path) -> bool:
-    """Whether a run that was stopped left anything that `recover` has to see to."""
-    return (private / NAME).exists() or stage.exists()
-
-
-def clean(private: Path, stage: Path) -> None:
-    """Remove what was staged."""
-    (private / "index-lock").unlink(missing_ok=True)
-    if stage.exists():
-        shutil.rmtree(stage)
+    note = f"patchset: {message}"
+    if branch is None:
+        git.run("update-ref", "--no-deref", "-m", note, "HEAD", commit)
+    else:
+        git.run("update-ref", "-m", note, branch, commit)
+        git.run("symbolic-ref", "-m", note, "HEAD", branch)
 
 
 def carry_out(journal: Journal, git: Git, file: Path) -> None:
-    """Do what the journal says; every step may have been done before.
+    """Take the journal's steps; each may have been taken before.
 
     Raises:
         EnvironmentProblem, GitError: a step was refused, and everything was put back.
     """
-    note = f"patchset: {journal.message}"
-    branch, tip = journal.after
+    # The journal answers for git's lock now. A marker that outlived the lock would claim another git's.
+    file.with_name("index-lock").unlink(missing_ok=True)
     try:
         # First what goes: a file may take the place of a folder, and a folder that of a file or link.
         for path in journal.removes:
@@ -117,11 +132,7 @@ def carry_out(journal: Journal, git: Git, file: Path) -> None:
             if os.path.lexists(source):
                 _clear(Path(target))
                 os.replace(source, target)
-        if branch is None:
-            git.run("update-ref", "--no-deref", "-m", note, "HEAD", tip)
-        else:
-            git.run("update-ref", "-m", note, branch, tip)
-            git.run("symbolic-ref", "-m", note, "HEAD", branch)
+        set_head(git, *journal.after, journal.message)
         if journal.stale is not None:
             git.attempt("update-ref", "-d", *journal.stale)
         with contextlib.suppress(FileNotFoundError):
@@ -195,15 +206,6 @@ def _prune(folder: Path, top: Path) -> None:
         folder = folder.parent
 
 
-def _write(file: Path, data: bytes) -> None:
-    temporary = file.with_suffix(".new")
-    with temporary.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, file)
-
-
 def _detached(work: Callable[[], None]) -> None:
     """Run `work` in a child of its own session that no signal to us reaches, and wait for it."""
     reader, writer = os.pipe()
@@ -220,40 +222,38 @@ def _detached(work: Callable[[], None]) -> None:
             work()
             code = 0
         except PatchsetError as error:
-            _tell(writer, [error.message, error.remedy, *error.details])
+            _report(writer, [error.message, error.remedy, *error.details])
         except BaseException as error:
-            _tell(writer, [f"{type(error).__name__}: {error}", "run again: the change goes on where it stopped"])
+            _report(writer, [f"{type(error).__name__}: {error}", "run again: the change goes on where it stopped"])
         finally:
             os._exit(code)
     os.close(writer)
-    with _patient():
-        said = b"".join(iter(lambda: os.read(reader, 65536), b""))
-        os.close(reader)
-        _, status = os.waitpid(child, 0)
+    answer = b"".join(iter(lambda: os.read(reader, 65536), b""))
+    os.close(reader)
+    _, status = os.waitpid(child, 0)
     if status:
-        message, remedy, *details = json.loads(said) if said else ["the change was stopped", "run again"]
+        message, remedy, *details = json.loads(answer) if answer else ["the change was stopped", "run again"]
         raise EnvironmentProblem(message, remedy=remedy, details=tuple(details))
 
 
-def _tell(writer: int, lines: Sequence[str]) -> None:
+def _report(writer: int, lines: Sequence[str]) -> None:
     with contextlib.suppress(OSError):
         os.write(writer, json.dumps(list(lines)).encode())
 
 
 @contextlib.contextmanager
-def _patient() -> Iterator[None]:
+def _signals_held_back() -> Iterator[None]:
     """Hold Ctrl-C back until the renames are through: they take a moment, and cannot be undone half way."""
     held: list[int] = []
-    before = {}
-    try:
+    handlers = {}
+    # In another thread than the main one no signal arrives, and no handler can be set.
+    with contextlib.suppress(ValueError):
         for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, lambda signum, frame: held.append(signum))
-    except ValueError:
-        pass  # not the main thread: signals do not come here
+            handlers[number] = signal.signal(number, lambda signum, frame: held.append(signum))
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
-        for held_back in held:
-            signal.raise_signal(held_back)
+        for signum in held:
+            signal.raise_signal(signum)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from patchset.engine.apply import apply, combined, read_paths
 from patchset.model.series import Series
-from patchset.store.objects import Entry, blob_id
+from patchset.store.objects import TreeEntry, blob_id
 from regression.model.scenario import Edit
 from toolkit.errors import PatchConflict, UsageError
 from toolkit.finding import refuse
@@ -50,20 +50,20 @@ def changed(site: Path, package: str, series: Series, without: str | None) -> Ch
         raise UsageError(f"{series.title} has no patch {without!r}", remedy=f"its patches: {', '.join(names)}")
     patches = list(series.patches)
     contents: dict[str, bytes] = {}
-    entries: dict[str, Entry] = {}
+    entries: dict[str, TreeEntry] = {}
     # Wheels and installers drop the executable bit: it is taken to be what the first patch to the file says.
     modes = {change.old_path: change.old_mode for patch in reversed(patches) for change in patch.changes}
     for path in read_paths(patches):
         file = site / path
         if path.startswith(f"{package}/") and file.is_file():
             data = file.read_bytes()
-            entries[path] = Entry(modes.get(path) or _FILE, blob_id(data))
+            entries[path] = TreeEntry(modes.get(path) or _FILE, blob_id(data))
             contents[entries[path].oid] = data
     attempt = partial(apply, entries=entries, read=contents.__getitem__, covers=(f"{package}/*",), label=series.title)
     if without is None:
         applied = attempt(patches)
     else:
-        # A later patch to the same file no longer meets the blob that it names: it is placed by its context.
+        # A later patch to the same file no longer meets the blob that it names: it is located by its context.
         at = names.index(without)
         kept, applied = patches[:at], attempt(patches[:at])
         for patch in patches[at + 1 :]:
@@ -71,7 +71,7 @@ def changed(site: Path, package: str, series: Series, without: str | None) -> Ch
                 applied = attempt([*kept, patch], recorded=False)
                 kept.append(patch)
     files = {path: file.data if file is not None else None for path, file in combined(applied).items()}
-    return tuple(item.patch.name for item in applied if item.placement != "outside"), files
+    return tuple(item.patch.name for item in applied if item.match != "outside"), files
 
 
 def build(

@@ -11,8 +11,8 @@ from patchset.model.series import Series
 from patchset.model.trailers import values
 from patchset.project.project import load
 from patchset.store.git import Git
+from patchset.store.superproject import gitdir_of
 from patchset.workflow.workspace import read_series
-from patchset.worktree.location import superproject_gitdir
 from regression.figures.verdict import Verdict, holds
 from regression.model.folder import read_controls, read_folder
 from regression.model.result import ScenarioResult, Session
@@ -148,5 +148,5 @@ def identity(
 
 
 def _commit(root: Path) -> str | None:
-    gitdir = superproject_gitdir(root)
+    gitdir = gitdir_of(root)
     return Git(gitdir).resolve("HEAD") if gitdir is not None else None

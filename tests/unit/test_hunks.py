@@ -1,4 +1,4 @@
-"""Placing hunks: never in doubt, never fuzzy, the same as git where git is right."""
+"""Hunks located: never in doubt, never fuzzy, the same as git where git is right."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patchset.engine.placement import Misplaced, place, split_lines
+from patchset.engine.hunks import HunkNotLocated, apply_hunks, split_lines
 from patchset.model.patch import parse
 
 LINES = st.lists(st.sampled_from([b"a\n", b"b\n", b"c\n", b"\n", b"d\r\n"]), max_size=30)
@@ -29,12 +29,12 @@ def hunks_of(old: list[bytes], new: list[bytes]):  # type: ignore[no-untyped-def
 
 @given(LINES, LINES)
 def test_a_diff_applied_exactly_gives_the_new_file(old: list[bytes], new: list[bytes]) -> None:
-    assert place(b"".join(old), hunks_of(old, new), exact=True).data == b"".join(new)
+    assert apply_hunks(b"".join(old), hunks_of(old, new), exact=True).data == b"".join(new)
 
 
 @settings(max_examples=40, deadline=None)
 @given(LINES, LINES, LINES)
-def test_what_is_placed_by_context_is_what_git_apply_makes(
+def test_what_is_located_by_context_is_what_git_apply_makes(
     old: list[bytes], new: list[bytes], before: list[bytes]
 ) -> None:
     """On a file that has moved down: we refuse what is in doubt, and otherwise agree with git."""
@@ -43,8 +43,8 @@ def test_what_is_placed_by_context_is_what_git_apply_makes(
     hunks = hunks_of(old, new)
     data = b"".join(before + old)
     try:
-        ours = place(data, hunks, exact=False).data
-    except Misplaced:
+        ours = apply_hunks(data, hunks, exact=False).data
+    except HunkNotLocated:
         return
     if not hunks:
         return
@@ -69,10 +69,10 @@ def test_what_is_placed_by_context_is_what_git_apply_makes(
 def test_what_ended_its_file_is_refused_where_the_file_goes_on() -> None:
     """git takes such a hunk to the end, nine lines on; its own line is not the place either."""
     old, new = [b"b\n"] + [b"a\n"] * 8, [b"a\n"] * 7
-    with pytest.raises(Misplaced, match="it ended the file") as caught:
-        place(b"".join(old + old), hunks_of(old, new), exact=False)
+    with pytest.raises(HunkNotLocated, match="it ended the file") as caught:
+        apply_hunks(b"".join(old + old), hunks_of(old, new), exact=False)
     assert caught.value.hunk.number == 2
-    assert place(b"".join(old), hunks_of(old, new), exact=False).data == b"".join(new)
+    assert apply_hunks(b"".join(old), hunks_of(old, new), exact=False).data == b"".join(new)
 
 
 CLASSES = b"""\
@@ -102,35 +102,35 @@ def test_a_hunk_that_fits_in_two_places_is_refused() -> None:
     patch, _ = parse(Path("x.patch"), SHIFTED)
     assert patch is not None
     hunks = patch.changes[0].hunks
-    assert b"class B:\n    def f(self):\n        x = 2" in place(CLASSES, hunks, exact=False).data
-    with pytest.raises(Misplaced, match="2 other places: 3, 8"):
-        place(b"# a line more\n" + CLASSES, hunks, exact=False)
+    assert b"class B:\n    def f(self):\n        x = 2" in apply_hunks(CLASSES, hunks, exact=False).data
+    with pytest.raises(HunkNotLocated, match="2 other places: 3, 8"):
+        apply_hunks(b"# a line more\n" + CLASSES, hunks, exact=False)
 
 
 def test_exact_takes_no_other_line() -> None:
     patch, _ = parse(Path("x.patch"), b"--- a/f\n+++ b/f\n@@ -2 +2 @@\n-b\n+B\n")
     assert patch is not None
     hunks = patch.changes[0].hunks
-    assert place(b"a\nb\n", hunks, exact=True).data == b"a\nB\n"
-    with pytest.raises(Misplaced, match="line 2 should be 'b': found 'x'"):
-        place(b"a\nx\nb\n", hunks, exact=True)
-    moved = place(b"a\nx\nb\n", hunks, exact=False)
+    assert apply_hunks(b"a\nb\n", hunks, exact=True).data == b"a\nB\n"
+    with pytest.raises(HunkNotLocated, match="line 2 should be 'b': it is 'x'"):
+        apply_hunks(b"a\nx\nb\n", hunks, exact=True)
+    moved = apply_hunks(b"a\nx\nb\n", hunks, exact=False)
     assert (moved.data, moved.offsets) == (b"a\nx\nB\n", (1,))
 
 
 def test_line_ends_are_named() -> None:
     patch, _ = parse(Path("x.patch"), b"--- a/f\n+++ b/f\n@@ -1 +1 @@\n-b\n+B\n")
     assert patch is not None
-    with pytest.raises(Misplaced, match="CRLF line ends"):
-        place(b"b\r\n", patch.changes[0].hunks, exact=False)
+    with pytest.raises(HunkNotLocated, match="CRLF line ends"):
+        apply_hunks(b"b\r\n", patch.changes[0].hunks, exact=False)
 
 
 def test_lines_without_context_need_a_proof() -> None:
     patch, _ = parse(Path("x.patch"), b"--- a/f\n+++ b/f\n@@ -1,0 +2 @@\n+B\n")
     assert patch is not None
-    assert place(b"a\nc\n", patch.changes[0].hunks, exact=True).data == b"a\nB\nc\n"
-    with pytest.raises(Misplaced, match="without context"):
-        place(b"a\nc\n", patch.changes[0].hunks, exact=False)
+    assert apply_hunks(b"a\nc\n", patch.changes[0].hunks, exact=True).data == b"a\nB\nc\n"
+    with pytest.raises(HunkNotLocated, match="without context"):
+        apply_hunks(b"a\nc\n", patch.changes[0].hunks, exact=False)
 
 
 @given(st.binary(max_size=200))
