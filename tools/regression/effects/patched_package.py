@@ -1,8 +1,7 @@
 """An installed package with a series' changes, beside the one that is installed: nothing there is touched.
 
-The series is applied to the very files of the environment, by the rule that holds everywhere: a patch is taken only
-where each blob that it touches is the one that it was made against. So it is proved on the way that the
-environment holds the base.
+The series is applied to the very files of the environment: a patch is taken only where each blob that it touches is the
+one that the patch names. This proves that the environment holds the base.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from pathlib import Path
 from patchset.engine.apply import apply, combined, read_paths
 from patchset.model.series import Series
 from patchset.store.objects import Entry, blob_id
-from regression.model.scenario import Edit
+from regression.values.scenario import Edit
 from toolkit.errors import PatchConflict, UsageError
 from toolkit.finding import refuse
 
@@ -26,7 +25,7 @@ Changed = tuple[tuple[str, ...], dict[str, bytes | None]]
 
 
 @dataclass(frozen=True)
-class Overlay:
+class PatchedPackage:
     """A folder for PYTHONPATH. `blobs` maps each changed file to its new blob id, None where it went."""
 
     folder: Path
@@ -51,7 +50,7 @@ def changed(site: Path, package: str, series: Series, without: str | None) -> Ch
     patches = list(series.patches)
     contents: dict[str, bytes] = {}
     entries: dict[str, Entry] = {}
-    # Wheels and installers drop the executable bit: it is taken to be what the first patch to the file says.
+    # Wheels and installers drop the executable bit: the mode is that which the first patch to the file names.
     modes = {change.old_path: change.old_mode for patch in reversed(patches) for change in patch.changes}
     for path in read_paths(patches):
         file = site / path
@@ -63,7 +62,7 @@ def changed(site: Path, package: str, series: Series, without: str | None) -> Ch
     if without is None:
         applied = attempt(patches)
     else:
-        # A later patch to the same file no longer meets the blob that it names: it is placed by its context.
+        # A later patch to the same file does not meet the blob that it names: it is located by its context.
         at = names.index(without)
         kept, applied = patches[:at], attempt(patches[:at])
         for patch in patches[at + 1 :]:
@@ -76,8 +75,8 @@ def changed(site: Path, package: str, series: Series, without: str | None) -> Ch
 
 def build(
     folder: Path, site: Path, package: str, series: Series, without: str | None = None, edits: Sequence[Edit] = ()
-) -> Overlay:
-    """Make the overlay in `folder`, which is replaced; `edits` plant defects on top of the series.
+) -> PatchedPackage:
+    """Make the patched package in `folder`, which is replaced; `edits` plant defects on top of the series.
 
     Raises:
         SeriesError, PatchConflict: see `changed`.
@@ -99,7 +98,7 @@ def build(
         if data is not None:
             target.write_bytes(data)
     blobs = {path: blob_id(data) if data is not None else None for path, data in sorted(files.items())}
-    return Overlay(folder, patches, blobs)
+    return PatchedPackage(folder, patches, blobs)
 
 
 def _read(file: Path) -> bytes | None:
@@ -109,8 +108,8 @@ def _read(file: Path) -> bytes | None:
 def _mirror(source: Path, target: Path, changed: set[Path]) -> None:
     """Link everything but the files in `changed`: folders as a whole where none of those is below them.
 
-    Compiled parts are not copied, and bytecode is not compiled again: it is held to be good by its source's time and
-    size, which a link has, too.
+    Compiled parts are not copied, and bytecode is not compiled again: Python checks its source's time and size, which a
+    link has too.
     """
     target.mkdir()
     for item in source.iterdir():

@@ -1,163 +1,148 @@
-"""From what was measured to checks: distances, task scores, the server's answers."""
+"""From log-probabilities and answers to figures and checks: distances, task scores, the server's answers."""
 
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy
 
-from regression.figures.fidelity import Array, Fidelity, compare, first_divergence
+from regression.figures.metrics import Array, Pair, figures, limited
 from regression.figures.score import paired, wilson
 from regression.figures.verdict import Check, at_most, holds, not_worse
-from regression.model.result import Item, Measured, Task
-from regression.model.scenario import Distance, Scenario
-from regression.stages.kit import Kit
-from regression.stages.quantize import Quantized
-from regression.stages.serve import Served
+from regression.session.bench import StepOutput
+from regression.session.fixture import Fixture
+from regression.values.result import FlippedItem, PairFigures, TaskScore
+from regression.values.scenario import Distance, Scenario
+from regression.workers.items import load_items
 from toolkit.progress import Reporter
 
 TINY = 1e-12  # nats
-PICTURES = 8  # flipped items that are shown with their picture
+IMAGES = 8  # flipped items that are shown with their image
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a scenario's steps left: the sides that were served, the checkpoint, the unquantized model's answers."""
+    """The outputs of a scenario's steps: the sides that were served, the checkpoint, the unquantized model."""
 
-    served: Mapping[str, Served]
-    quantized: Quantized | None
-    unquantized: Served | None
+    served: Mapping[str, StepOutput]
+    quantized: StepOutput | None
+    unquantized: StepOutput | None
 
-    def folder(self, name: str) -> Path | None:
-        """Return where the log-probabilities of a side or a reference are, or None."""
-        if name == "fake-quant":
-            return self.quantized.folder if self.quantized is not None and self.quantized.error is None else None
-        found = self.unquantized if name == "unquantized" else self.served.get(name)
-        return found.folder if found is not None and found.error is None else None
+    def logprobs(self, name: str) -> Array | None:
+        """Return the log-probabilities of a side or a reference, [tokens, vocabulary], or None."""
+        output = self.quantized if name == "fake-quant" else self._served(name)
+        if output is None or output.error is not None:
+            return None
+        array: Array = numpy.load(output.folder / "logprobs.npy", mmap_mode="r")
+        return array
 
     def answers(self, name: str) -> list[dict[str, Any]] | None:
-        found = self.unquantized if name == "unquantized" else self.served.get(name)
-        answers = found.answer.get("answers") if found is not None else None
+        """Return the greedy answers of a side or a reference, `text` and `tokens` of each, or None."""
+        output = self._served(name)
+        answers = output.answer.get("answers") if output is not None else None
         return answers if isinstance(answers, list) else None
+
+    def _served(self, name: str) -> StepOutput | None:
+        return self.unquantized if name == "unquantized" else self.served.get(name)
 
 
 def judge(
-    scenario: Scenario, kit: Kit, evidence: Evidence, reporter: Reporter
-) -> tuple[tuple[Measured, ...], tuple[Task, ...], list[Check]]:
+    scenario: Scenario, fixture: Fixture, evidence: Evidence, reporter: Reporter
+) -> tuple[tuple[PairFigures, ...], tuple[TaskScore, ...], list[Check]]:
     """Return all figures of a scenario, and the checks that follow from them."""
-    items = json.loads(kit.items.read_text())[: scenario.items or None]
-    measured, checks = _distances(scenario, evidence, reporter)
+    pairs, checks = _distances(scenario, evidence, reporter)
     tasks = []
     for side in scenario.sides:
         if side.http and side.name in evidence.served:
             checks += _http_checks(side.name, evidence.served[side.name].answer)
-        elif scenario.task_loss is not None and kit.card is not None and side.name in evidence.served:
-            task, check = _task(side.name, scenario.task_loss, items, kit, evidence)
+        elif scenario.task_loss is not None and fixture.card is not None and side.name in evidence.served:
+            task, check = _task(side.name, scenario, scenario.task_loss, fixture, evidence)
             tasks.append(task)
             checks.append(check)
-    return tuple(measured), tuple(tasks), checks
+    return tuple(pairs), tuple(tasks), checks
 
 
-def _distances(scenario: Scenario, evidence: Evidence, reporter: Reporter) -> tuple[list[Measured], list[Check]]:
-    """Return the noise floors and the distances, and the checks of these."""
+def _distances(scenario: Scenario, evidence: Evidence, reporter: Reporter) -> tuple[list[PairFigures], list[Check]]:
+    """Return the figures of the noise floors and the distances, and the checks of the distances."""
     repeated = [side.name for side in scenario.sides if f"{side.name}, again" in evidence.served]
-    relative = [wanted for wanted in scenario.distances if wanted.fake_quant_times != float("inf")]
+    relative = [distance for distance in scenario.distances if distance.fake_quant_times is not None]
     total = len(repeated) + len(scenario.distances) + len(relative)
     checks: list[Check] = []
-    measured: list[Measured] = []
+    pairs: list[PairFigures] = []
     with reporter.task(f"compare {scenario.name}", total, "pairs") as task:
         for number, name in enumerate(repeated, 1):
-            measured += _measure(evidence, name, f"{name}, again")
+            pairs += _compare(evidence, name, f"{name}, again")
             task.update(number)
-        noise = max((found.kl_max for found in measured), default=0.0)
-        done = len(repeated)
-        for wanted in scenario.distances:
-            found = _measure(evidence, wanted.side, wanted.reference)
-            own = _measure(evidence, "fake-quant", wanted.reference) if found and wanted in relative else []
-            measured += [*found, *own]
-            checks += _distance_checks(wanted, found, own, noise)
-            done += 2 if wanted in relative else 1
-            task.update(done)
-    return measured, checks
+        noise = max((pair.figures["kl_max"] or 0.0 for pair in pairs), default=0.0)
+        count = len(repeated)
+        for distance in scenario.distances:
+            pair = _compare(evidence, distance.side, distance.reference)
+            own = _compare(evidence, "fake-quant", distance.reference) if pair and distance in relative else []
+            pairs += [*pair, *own]
+            checks += _distance_checks(distance, pair, own, noise)
+            count += 2 if distance in relative else 1
+            task.update(count)
+    return pairs, checks
 
 
-def _measure(evidence: Evidence, side: str, reference: str) -> list[Measured]:
-    """Return the figures of a side against a reference; none where one of them gave no distributions."""
-    one, other = evidence.folder(reference), evidence.folder(side)
-    if one is None or other is None:
+def _compare(evidence: Evidence, side: str, reference: str) -> list[PairFigures]:
+    """Return the figures of a side against a reference; none where one of them has no distributions."""
+    before, after = evidence.logprobs(reference), evidence.logprobs(side)
+    if before is None or after is None:
         return []
-    before, after = _logprobs(one), _logprobs(other)
-    # The targets of the fixed tokens are what the reference finds most likely: they need no tokenizer here.
-    found: Fidelity = compare(before, after, before.argmax(1).tolist())
-    figures = {key: value for key, value in asdict(found).items() if key != "finite"}
-    if not found.finite:
-        figures |= {"kl_mean": float("inf"), "kl_p99": float("inf"), "kl_max": float("inf")}
     mine, theirs = evidence.answers(side), evidence.answers(reference)
-    places: list[int | None] = []
+    answers = []
     if mine is not None and theirs is not None:
-        places = [first_divergence(a["tokens"], b["tokens"]) for a, b in zip(theirs, mine, strict=True)]
-    where = [place for place in places if place is not None]
-    return [
-        Measured(
-            side=side,
-            reference=reference,
-            diverged=len(where) if places else None,
-            n=len(places) or None,
-            first_divergence=min(where, default=None),
-            **figures,
-        )
-    ]
+        answers = [(a["tokens"], b["tokens"]) for a, b in zip(theirs, mine, strict=True)]
+    # The targets of the fixed tokens are the reference's likeliest: this needs no tokenizer.
+    return [PairFigures(side, reference, figures(Pair(before, after, before.argmax(1).tolist(), answers)))]
 
 
-def _logprobs(folder: Path) -> Array:
-    found: Array = numpy.load(folder / "logprobs.npy", mmap_mode="r")
-    return found
-
-
-def _distance_checks(wanted: Distance, pair: list[Measured], fake: list[Measured], noise: float) -> list[Check]:
+def _distance_checks(
+    distance: Distance, pairs: list[PairFigures], fake: list[PairFigures], noise: float
+) -> list[Check]:
     """Return the checks of a pair's figures; `fake` are those of fake quantization against the same reference."""
-    name = f"{wanted.side} against {wanted.reference}"
-    if not pair:
-        return [holds(name, False, f"{wanted.side} or {wanted.reference} gave no figures", "figures")]
-    (found,) = pair
-    checks = [
-        at_most(f"{name}: KL mean", found.kl_mean, wanted.kl_mean, noise),
-        at_most(f"{name}: KL max", found.kl_max, wanted.kl_max, noise),
-        at_most(f"{name}: perplexity ratio off 1 by", abs(found.perplexity_ratio - 1), wanted.perplexity),
-        at_most(f"{name}: top-1 differing", 1 - found.top1_agreement, 1 - wanted.top1),
-    ]
-    limits = (wanted.kl_mean, wanted.kl_max, wanted.perplexity, 1 - wanted.top1)
-    limited = [check for check, limit in zip(checks, limits, strict=True) if limit not in (float("inf"), 1.0)]
-    times = [found.kl_mean / max(own.kl_mean, TINY) for own in fake]
-    words = f"{name}: KL mean, in fake quantization's"
-    return limited + [at_most(words, value, wanted.fake_quant_times) for value in times]
+    name = f"{distance.side} against {distance.reference}"
+    if not pairs:
+        return [holds(name, False, f"{distance.side} or {distance.reference} gave no figures", "figures")]
+    (pair,) = pairs
+    checks = []
+    for metric, limit in limited():
+        value = pair.figures[metric.key]
+        if value is not None and metric.key in distance.limits:
+            bound, floor = distance.limits[metric.key], noise if limit.noisy else 0.0
+            checks.append(at_most(f"{name}: {limit.check}", metric.distance(value), bound, floor))
+    if distance.fake_quant_times is not None:
+        mean = pair.figures["kl_mean"] or 0.0
+        times = [mean / max(own.figures["kl_mean"] or 0.0, TINY) for own in fake]
+        title = f"{name}: KL mean, in fake quantization's"
+        checks += [at_most(title, value, distance.fake_quant_times) for value in times]
+    return checks
 
 
-def _task(side: str, loss: float, items: list[dict[str, Any]], kit: Kit, evidence: Evidence) -> tuple[Task, Check]:
-    said, before = evidence.answers(side) or [], evidence.answers("unquantized") or []
-    right = [item["answer"] for item in items]
-    mine = [answer["text"] == wanted for answer, wanted in zip(said, right, strict=True)]
-    theirs = [answer["text"] == wanted for answer, wanted in zip(before, right, strict=True)]
+def _task(side: str, scenario: Scenario, loss: float, fixture: Fixture, evidence: Evidence) -> tuple[TaskScore, Check]:
+    items = load_items(fixture.items)[: scenario.items or None]
+    after, before = evidence.answers(side) or [], evidence.answers("unquantized") or []
+    mine = [answer["text"] == item["answer"] for answer, item in zip(after, items, strict=True)]
+    theirs = [answer["text"] == item["answer"] for answer, item in zip(before, items, strict=True)]
     flips, score = paired(theirs, mine), wilson(sum(mine), len(mine))
 
-    def item(index: int) -> Item:
-        shown = items[index]["picture"] if index in (*flips.lost[:PICTURES], *flips.won[:PICTURES]) else None
-        picture = base64.b64encode((kit.items.parent / shown).read_bytes()).decode() if shown else ""
-        return Item(
+    def flipped(index: int) -> FlippedItem:
+        shown = items[index]["image"] if index in (*flips.lost[:IMAGES], *flips.won[:IMAGES]) else None
+        image = base64.b64encode((fixture.items.parent / shown).read_bytes()).decode() if shown else ""
+        return FlippedItem(
             number=index,
-            ask=items[index]["ask"],
-            right=right[index],
+            question=items[index]["question"],
+            right=items[index]["answer"],
             reference=before[index]["text"],
-            said=said[index]["text"],
-            picture=f"data:image/png;base64,{picture}" if picture else "",
+            answer=after[index]["text"],
+            image=f"data:image/png;base64,{image}" if image else "",
         )
 
-    task = Task(
+    task = TaskScore(
         side=side,
         right=score.right,
         n=score.n,
@@ -165,29 +150,26 @@ def _task(side: str, loss: float, items: list[dict[str, Any]], kit: Kit, evidenc
         high=score.high,
         reference_right=sum(theirs),
         p_value=flips.p_value,
-        lost=tuple(item(index) for index in flips.lost),
-        won=tuple(item(index) for index in flips.won),
+        lost=tuple(flipped(index) for index in flips.lost),
+        won=tuple(flipped(index) for index in flips.won),
     )
     return task, not_worse(f"{side}: answers against the unquantized model's", flips, loss)
 
 
-def _http_checks(side: str, said: dict[str, Any]) -> list[Check]:
-    """The server has to say the same however it is asked, and to be gone afterwards."""
-    text, picture = "".join(said["streamed text"]["pieces"]), "".join(said["streamed picture"]["pieces"])
-    pieces = len(said["streamed text"]["pieces"])
-    same = sum(a == b for a, b in zip(said["one by one"], said["at once"], strict=True))
-    right = sum(a == b for a, b in zip(said["one by one"], said["right"], strict=True))
-    count = len(said["right"])
+def _http_checks(side: str, answer: Mapping[str, Any]) -> list[Check]:
+    """Check that the server's answers are the same streamed, alone and at once, and that it is gone afterwards."""
+    text, image = "".join(answer["streamed text"]["pieces"]), "".join(answer["streamed image"]["pieces"])
+    pieces, count = len(answer["streamed text"]["pieces"]), len(answer["right"])
+    same = sum(a == b for a, b in zip(answer["one by one"], answer["at once"], strict=True))
+    right = sum(a == b for a, b in zip(answer["one by one"], answer["right"], strict=True))
+    after, code, closed = answer["after the error"], answer["unknown model"], answer["port closed"]
+    streamed = text == answer["text"] and pieces > 1
     return [
-        holds(
-            f"{side}: a text, streamed", text == said["text"] and pieces > 1, f"{pieces} pieces: {text}", said["text"]
-        ),
-        holds(f"{side}: a picture, streamed", picture == said["picture"], picture, said["picture"]),
+        holds(f"{side}: a text, streamed", streamed, f"{pieces} pieces: {text}", answer["text"]),
+        holds(f"{side}: an image, streamed", image == answer["image"], image, answer["image"]),
         holds(f"{side}: {count} at once as one by one", same == count, f"{same} alike", f"{count}"),
         holds(f"{side}: answers right", right >= 0.75 * count, f"{right} of {count}", f"{0.75 * count:.0f} or more"),
-        holds(f"{side}: an unknown model", said["unknown model"] == "404", said["unknown model"], "404"),
-        holds(
-            f"{side}: answers after that", said["after the error"] == said["text"], said["after the error"], "as before"
-        ),
-        holds(f"{side}: the port is free again", said["port closed"], str(said["port closed"]), "True"),
+        holds(f"{side}: an unknown model", code == "404", code, "404"),
+        holds(f"{side}: answers after that", after == answer["text"], after, "as before"),
+        holds(f"{side}: the port is free again", closed, str(closed), "True"),
     ]

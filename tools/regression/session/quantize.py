@@ -1,52 +1,46 @@
-"""Quantizing and exporting, in ModelOpt's environment: `checkpoint quantize`'s worker, with the kit's questions."""
+"""Quantizing and exporting, in ModelOpt's environment: `checkpoint quantize`'s worker, with the fixture's questions."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from checkpoint.checks.cache import is_vision
+from checkpoint.checks.check import check
+from checkpoint.checks.finding import several
+from checkpoint.formats import CACHE_SCALES, SCALES
 from checkpoint.quantize.job import CACHES, FORMATS, Job
 from checkpoint.quantize.run import WORKER
-from regression.effects.stages import digest
-from regression.model.scenario import Scenario
-from regression.stages.bench import Bench, Variant
-from regression.stages.kit import Kit
-from regression.stages.step import Step, do
+from checkpoint.reading.load import load
+from regression.effects.cache import digest
+from regression.figures.verdict import Check, holds
+from regression.session.bench import Bench, StepOutput, Variant, WorkerStep
+from regression.session.fixture import Fixture
+from regression.values.scenario import Scenario
+from toolkit.errors import UsageError
+from toolkit.progress import Reporter
 
 SAMPLES = 128  # calibration captions
 LENGTH = 512  # tokens of one, at most
 BATCH = 16  # captions at a time
-# What a scenario's format is for the worker; the mixed one has 4-bit MLPs beside.
-NAMES = {"int8_mixed": "int8_wo"}
+# The mixed format is this one with 4-bit weights in the MLPs.
+MIXED = "int8_wo"
+ALGORITHMS = {"int8_sq": "W8A8_SQ_PER_CHANNEL", "int8_wo": "W8A16", "int8_mixed": "MIXED_PRECISION", "fp8": "FP8"}
+LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
-@dataclass(frozen=True)
-class Quantized:
-    """A checkpoint, or why there is none. `folder` holds `checkpoint/` and the reference's `logprobs.npy`."""
-
-    folder: Path
-    answer: dict[str, Any]
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.folder / "checkpoint"
-
-    @property
-    def error(self) -> str | None:
-        found = self.answer.get("error")
-        return found if isinstance(found, str) else None
-
-
-def quantize_step(bench: Bench, kit: Kit, scenario: Scenario, variant: Variant, *, vision: bool = False) -> Step:
-    """Return the step that makes the scenario's checkpoint; `vision` plants a defect: the vision tower is quantized."""
-    changed = bench.overlay("modelopt", bench.quantize, variant)
+def quantize_step(
+    bench: Bench, fixture: Fixture, scenario: Scenario, variant: Variant, *, vision: bool = False
+) -> WorkerStep:
+    """Return the step that writes the scenario's checkpoint; `vision` plants a defect: a quantized vision tower."""
+    package = bench.package("modelopt", bench.quantize, variant)
+    mixed = scenario.format == "int8_mixed"
     job = Job(
-        model=str(kit.model),
+        model=str(fixture.model),
         out="",
-        config=FORMATS[NAMES.get(scenario.format, scenario.format)],
+        config=FORMATS[MIXED if mixed else scenario.format],
         cache_config=CACHES["fp8" if scenario.kv == "fp8" else "none"],
-        captions=str(kit.captions),
+        captions=str(fixture.captions),
         images="",
         samples=SAMPLES,
         length=LENGTH,
@@ -57,39 +51,88 @@ def quantize_step(bench: Bench, kit: Kit, scenario: Scenario, variant: Variant, 
         "dtype": scenario.dtype,
         "limit": scenario.items or None,
         "foldable": scenario.foldable,
-        "mixed": scenario.format == "int8_mixed",
+        "mixed": mixed,
         "whole": scenario.whole,
-        "asleep": scenario.asleep,
+        "dead channel": scenario.dead_channel,
         "vision": vision,
     }
     places = {
-        "items": str(kit.items),
-        "lessons": str(kit.lessons) if kit.lessons is not None else None,
+        "items": str(fixture.items),
+        "calibration": str(fixture.calibration) if fixture.calibration is not None else None,
     }
-    return Step(
-        stage="quantize",
-        script="quantize",
-        title=f"quantize {scenario.name} {variant.words}",
+    return WorkerStep(
+        kind="quantize",
+        worker="quantize",
+        title=f"quantize {scenario.name} {variant.title}",
         python=bench.quantize,
-        changed=changed,
+        package=package,
         inputs={
-            **bench.inputs(bench.quantize, changed, "quantize", "foldable"),
+            **bench.inputs(bench.quantize, package, "quantize", "foldable"),
             "worker": digest(WORKER),
-            "kit": bench.digest(*kit.files),
+            "fixture": bench.digest(*fixture.files),
             "job": {key: value for key, value in job.items() if key not in ("model", "out", "captions")},
         },
         job={**job, **places},
-        tree=variant.words,
+        variant=variant.title,
         environment={},
         timeout=scenario.timeout,
+        imports=(WORKER.parent,),
         refusal=scenario.quantize_refused,
     )
 
 
-def quantize(bench: Bench, step: Step) -> Quantized:
-    """Return a step's checkpoint.
+def checkpoint(output: StepOutput) -> Path:
+    """Return the folder of the checkpoint that a quantize step wrote."""
+    return output.folder / "checkpoint"
 
-    Raises:
-        Unfinished, EnvironmentProblem: see `do`.
+
+def check_quantized(scenario: Scenario, output: StepOutput) -> list[Check]:
+    """Return the check that quantizing succeeded, or was refused as the scenario expects."""
+    error, message = output.error, scenario.quantize_refused
+    if message is not None:
+        refused = error is not None and message in error
+        return [holds("quantize refuses", refused, error or "quantized", f"an error with: {message}")]
+    return [holds("quantized, all finite", error is None, error or "yes", "yes")]
+
+
+def check_export(folder: Path, scenario: Scenario, reporter: Reporter) -> tuple[dict[str, Any], list[Check]]:
+    """Return the properties of an exported checkpoint, and the checks of it: `checkpoint check`'s rules, and more.
+
+    Where the scenario expects a breach, the one check is that there is one with this text.
     """
-    return Quantized(*do(bench, step))
+    try:
+        verdict = check(folder, reporter)
+    except UsageError as error:
+        return {}, [holds("export: a checkpoint", False, error.message, "one that ModelOpt exported")]
+    loaded, _ = load(folder)
+    layers = list(loaded.layers())
+    scales = [name for name in loaded.tensors if name.rpartition(".")[2] in {*SCALES, *CACHE_SCALES}]
+    contract = {
+        "quant_algo": verdict.algo,
+        "kv_cache_quant_algo": verdict.cache,
+        "excluded": list(loaded.quantization.exclude),
+        "quantized layers": verdict.quantized,
+        "scales": len(scales),
+        "bytes": verdict.bytes,
+    }
+    # That the validator does not know a format is no fault of the checkpoint.
+    notes = [note for note in verdict.notes if "not looked into" not in note]
+    breaches = [f"{breach.where}: {breach.text}" for breach in verdict.breaches]
+    if scenario.export_refused is not None:
+        breach = next((text for text in (*breaches, *notes) if scenario.export_refused in text), None)
+        actual = breach or several([*breaches, *notes]) or "it keeps to its format"
+        expected = f"a breach: {scenario.export_refused}"
+        return contract, [holds("export: refused", breach is not None, actual, expected)]
+    algorithm, cache = ALGORITHMS[scenario.format], "FP8" if scenario.kv == "fp8" else None
+    same = (verdict.algo, verdict.cache) == (algorithm, cache)
+    decoder = [layer for layer in layers if layer.name.rpartition(".")[2] in LINEARS and not is_vision(layer.name)]
+    plain = [layer.name for layer in decoder if not layer.quantized]
+    vision = [layer.name for layer in layers if layer.quantized and is_vision(layer.name)]
+    vision += [name for name in scales if is_vision(name)]
+    return contract, [
+        holds("export: algorithm", same, f"{verdict.algo}, KV cache {verdict.cache}", f"{algorithm}, {cache}"),
+        holds("export: keeps to its format", not breaches, several(breaches) or "yes", "no breach"),
+        holds("export: no dead channel", not notes, several(notes) or "none", "none"),
+        holds("export: every decoder layer", bool(decoder) and not plain, several(plain) or "all", "none left out"),
+        holds("export: the vision tower is left alone", not vision, several(vision) or "yes", "nothing quantized"),
+    ]

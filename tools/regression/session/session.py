@@ -1,8 +1,8 @@
-"""A session: all scenarios, one after the other, and what they ran on."""
+"""A session: all scenarios, one after the other, and the identity of what ran."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,116 +14,106 @@ from patchset.store.git import Git
 from patchset.workflow.apply import read_series
 from patchset.worktree.location import superproject_gitdir
 from regression.figures.verdict import Verdict, holds
-from regression.model.folder import read_controls, read_folder
-from regression.model.result import ScenarioResult, Session
-from regression.model.scenario import Planted, Scenario
-from regression.stages.bench import Bench
-from regression.stages.kit import Kit
-from regression.stages.scenario import Defect, Run, run_scenario
-from regression.stages.step import do_ahead
+from regression.session.bench import Bench
+from regression.session.fixture import Fixture
+from regression.session.scenario import ScenarioRun
+from regression.values.result import ScenarioResult, SessionResult
+from regression.values.scenario import PlantedDefect, Scenario, read_controls, read_folder
 
 
 def run_session(
     root: Path,
     bench: Bench,
-    kit: Kit,
+    fixture: Fixture,
     scenarios: tuple[Scenario, ...],
-    defects: tuple[Planted, ...],
-    done: Callable[[ScenarioResult], None],
-) -> Session:
-    """Run scenarios, then the planted defects; `done` is told of each result.
+    defects: tuple[PlantedDefect, ...],
+    show: Callable[[ScenarioResult], None],
+) -> SessionResult:
+    """Run scenarios, then the planted defects; each result goes to `show`.
 
     Raises:
-        UsageError: a scenario names a component or base that there is not.
+        UsageError: a scenario names an unknown component or base.
         PatchsetError: the session cannot go on; where an environment cannot be patched, it has not begun.
     """
+    unused = bench.cache.unused()
+    if unused:
+        names = ", ".join(folder.name for folder in unused[:3]) + (", ..." if len(unused) > 3 else "")
+        bench.reporter.note(f"{bench.cache.folder}: {len(unused)} folders are not used any more ({names}); remove them")
     project = load(root)
+    used: dict[str, Series] = {}
 
     def series(spec: str) -> Series:
         ((component, base),) = project.select((spec,))
-        return read_series(component, base)
+        entry = read_series(component, base)
+        used[entry.title] = entry
+        return entry
 
-    used: dict[str, Series] = {}
+    def run(scenario: Scenario, defect: PlantedDefect | None = None) -> ScenarioRun:
+        return ScenarioRun(bench, fixture, scenario, series(scenario.modelopt), series(scenario.vllm), defect)
 
-    def begin(scenario: Scenario, defect: Defect) -> Run:
-        pair = series(scenario.modelopt), series(scenario.vllm)
-        used.update({item.title: item for item in pair})
-        return Run(bench, kit, scenario, *pair, defect)
-
-    known = {item.name: item for item in scenarios} | _all(scenarios, defects)
-    plain = [begin(scenario, Defect()) for scenario in scenarios]
-    with_defect = [
-        begin(_where_it_shows(known[planted.scenario]), Defect(planted.edits, planted.vision)) for planted in defects
-    ]
-    _ahead(bench, [run for run in (*plain, *with_defect) if run.lacking is None])
-    found = []
-    for run in plain:
-        found.append(run_scenario(run))
-        done(found[-1])
-    for planted, run in zip(defects, with_defect, strict=True):
-        found.append(judge_defect(planted, run_scenario(run)))
-        done(found[-1])
-    folder = (scenarios or defects)[0].file.parent
-    controls = read_controls(folder if scenarios else folder.parent)
-    return Session(identity(root, bench, kit, used, *controls), tuple(found), tuple(bench.spent))
+    folder = scenarios[0].file.parent if scenarios else defects[0].file.parents[1]
+    # The scenario of a defect may not be among those of this session.
+    known = {item.name: item for item in read_folder(folder)[0]} if defects else {}
+    runs = [run(scenario) for scenario in scenarios]
+    runs += [run(_where_it_shows(known[defect.scenario]), defect) for defect in defects]
+    _do_ahead(bench, [run for run in runs if run.lacking is None])
+    results = []
+    for each in runs:
+        result = each.result()
+        results.append(judge_defect(each.defect, result) if each.defect is not None else result)
+        show(results[-1])
+    identity = _identity(root, bench, fixture, used, *read_controls(folder))
+    return SessionResult(identity, tuple(results), tuple(bench.processes))
 
 
-def _ahead(bench: Bench, runs: Sequence[Run]) -> None:
+def _do_ahead(bench: Bench, runs: list[ScenarioRun]) -> None:
     """Do the steps of all scenarios, batched; what is not kept afterwards is left to the scenarios themselves.
 
     Everything is patched first: quantizing takes minutes, and an environment that does not hold the base ends it all.
     """
     for run in runs:
         for side in run.scenario.sides:
-            bench.overlay("vllm", bench.serve, run.variant(side))
-    steps = [step for run in runs if (step := run.quantize_step()) is not None]
-    do_ahead(bench, steps, "quantize")
-    do_ahead(bench, [step for run in runs for step in run.serve_steps()], "serve")
-
-
-def _all(scenarios: tuple[Scenario, ...], defects: tuple[Planted, ...]) -> dict[str, Scenario]:
-    """The scenarios of the defects, which may not be among those that were asked for."""
-    if not defects or all(item.scenario in {one.name for one in scenarios} for item in defects):
-        return {}
-    every, _ = read_folder(defects[0].file.parents[1])
-    return {item.name: item for item in every}
+            bench.package("vllm", bench.serve, run.variant(side))
+    bench.do_ahead([run.quantize_step for run in runs if run.quantize_step is not None], "quantize")
+    bench.do_ahead([step for run in runs for step in run.serve_steps()], "serve")
 
 
 def _where_it_shows(scenario: Scenario) -> Scenario:
-    """The part of a scenario that a defect of the series can change: what the series serves, by its own figures."""
+    """Return the part of a scenario that a defect of the series can change: the patched sides, by their own figures."""
     sides = tuple(side for side in scenario.sides if side.vllm == "patched" and side.outcome == "served")
     names = {"fake-quant", *(side.name for side in sides)}
     distances = tuple(item for item in scenario.distances if {item.side, item.reference} <= names)
     return replace(scenario, timings=False, task_loss=None, sides=sides, distances=distances)
 
 
-def judge_defect(planted: Planted, inner: ScenarioResult) -> ScenarioResult:
-    """The verdict on the instrument: a planted defect has to turn the scenario's verdict to regression."""
-    made = replace(inner, name=f"defect-{planted.name}", title=f"Planted: {planted.title}")
+def judge_defect(defect: PlantedDefect, inner: ScenarioResult) -> ScenarioResult:
+    """Return the verdict on the instrument: a planted defect has to turn the scenario's verdict to regression."""
+    result = replace(inner, name=f"defect-{defect.name}", title=f"Planted: {defect.title}")
     if inner.verdict is Verdict.NOT_RUN:
-        return made
-    seen = [check for check in inner.checks if check.verdict is Verdict.REGRESSION]
-    if planted.edits and any(side.outcome == "refused" for side in inner.sides):
+        return result
+    failures = [check for check in inner.checks if check.verdict is Verdict.REGRESSION]
+    if defect.edits and any(side.outcome == "refused" for side in inner.sides):
         # An edit that does not even run plants nothing: figures have to see it.
-        seen = []
-    what = "; ".join(f"{check.name}: {check.found}" for check in seen) or f"{inner.verdict.value}: {inner.reason}"
-    return replace(made, checks=(holds("the defect is seen", bool(seen), what, "a regression"),), reason=what)
+        failures = []
+    reason = "; ".join(f"{check.name}: {check.actual}" for check in failures) or f"{inner.verdict}: {inner.reason}"
+    return replace(result, checks=(holds("the defect is seen", bool(failures), reason, "a regression"),), reason=reason)
 
 
-def identity(
+def _identity(
     root: Path,
     bench: Bench,
-    kit: Kit,
+    fixture: Fixture,
     used: Mapping[str, Series],
     controls: Mapping[str, list[str]],
     reasons: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return what a report is about: our commit, the series, the environments, the model, the machine.
 
-    Of each patch it says which scenarios leave it out, or why none can, and which test fails without it.
+    For each patch it holds the scenarios that leave it out, or why none can, and the tests that fail without it.
     """
+    gitdir = superproject_gitdir(root)
     return {
-        "commit": _commit(root),
+        "commit": Git(gitdir).resolve("HEAD") if gitdir is not None else None,
         "series": {
             title: {
                 "sha256": series.digest,
@@ -132,7 +122,8 @@ def identity(
                     patch.name: {
                         "scenarios": controls.get(patch.name, []),
                         "reason": reasons.get(patch.name, ""),
-                        "tests": [item.value for item in trailers(patch.header) if item.key == "Tested-By"],
+                        # The trailer's name before it was `Test`.
+                        "tests": [item.value for item in trailers(patch.header) if item.key in ("Test", "Tested-By")],
                     }
                     for patch in series.patches
                 },
@@ -142,11 +133,6 @@ def identity(
             for title, series in sorted(used.items())
         },
         "environments": {"quantize": bench.quantize.versions, "serve": bench.serve.versions},
-        "model": {"sha256": bench.digest(*kit.files), "card": kit.card, "shape": kit.shape},
+        "model": {"sha256": bench.digest(*fixture.files), "card": fixture.card, "shape": fixture.shape},
         "hardware": asdict(bench.hardware),
     }
-
-
-def _commit(root: Path) -> str | None:
-    gitdir = superproject_gitdir(root)
-    return Git(gitdir).resolve("HEAD") if gitdir is not None else None

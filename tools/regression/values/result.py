@@ -1,33 +1,36 @@
-"""What a session found: the one schema behind JSON, Markdown and HTML.
+"""The result of a session: the one schema behind JSON, Markdown and HTML.
 
 `schema` counts up when a reader of an older report would misunderstand a newer one.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from regression.figures.verdict import Check, Verdict, combine
 
-SCHEMA = 2
+SCHEMA = 3
+ReportJson = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Item:
-    """An item whose answer flipped between a side and its reference; `picture` is a data URL or empty."""
+class FlippedItem:
+    """An item whose answer flipped between a side and its reference; `image` is a data URL or empty."""
 
     number: int
-    ask: str
+    question: str
     right: str
     reference: str
-    said: str
-    picture: str = ""
+    answer: str
+    image: str = ""
 
 
 @dataclass(frozen=True)
-class Task:
-    """A side's score, and what flipped against the unquantized model's answers."""
+class TaskScore:
+    """A side's score, and the items that flipped against the unquantized model's answers."""
 
     side: str
     right: int
@@ -36,30 +39,25 @@ class Task:
     high: float
     reference_right: int
     p_value: float
-    lost: tuple[Item, ...] = ()
-    won: tuple[Item, ...] = ()
+    lost: tuple[FlippedItem, ...] = ()
+    won: tuple[FlippedItem, ...] = ()
 
 
 @dataclass(frozen=True)
-class Measured:
-    """How far a side is from a reference: see `figures.fidelity.Fidelity`; `diverged` of `n` greedy answers differ."""
+class PairFigures:
+    """The figures of a side against a reference, by the key of their metric (`figures.metrics`)."""
 
     side: str
     reference: str
-    tokens: int
-    kl_mean: float
-    kl_p99: float
-    kl_max: float
-    top1_agreement: float
-    perplexity_ratio: float
-    diverged: int | None = None
-    n: int | None = None
-    first_divergence: int | None = None
+    figures: Mapping[str, float | None]
+
+    def as_json(self) -> dict[str, Any]:
+        return {"side": self.side, "reference": self.reference, **self.figures}
 
 
 @dataclass(frozen=True)
-class Ran:
-    """One side: served or refused, with what was loaded and how fast it was; times in seconds, sizes in bytes."""
+class SideResult:
+    """One side: served or refused, with its layers' kernels and its speed; times in seconds, sizes in bytes."""
 
     side: str
     vllm: str
@@ -82,44 +80,38 @@ class ScenarioResult:
     quantize_seconds: float | None = None
     quantize_peak_bytes: int | None = None
     export: dict[str, Any] = field(default_factory=dict)
-    sides: tuple[Ran, ...] = ()
-    fidelity: tuple[Measured, ...] = ()
-    tasks: tuple[Task, ...] = ()
+    sides: tuple[SideResult, ...] = ()
+    fidelity: tuple[PairFigures, ...] = ()
+    tasks: tuple[TaskScore, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
         return combine(check.verdict for check in self.checks)
 
+    def as_json(self) -> dict[str, Any]:
+        return {"verdict": self.verdict, **asdict(self), "fidelity": [pair.as_json() for pair in self.fidelity]}
+
 
 @dataclass(frozen=True)
-class Session:
-    """All scenarios, what they ran on, and what each process took that was not kept from an earlier session."""
+class SessionResult:
+    """All scenarios, the `identity` of what ran, and the processes that did work which was not kept before."""
 
     identity: dict[str, Any]
     scenarios: tuple[ScenarioResult, ...]
-    spent: tuple[dict[str, Any], ...] = ()
+    processes: tuple[dict[str, Any], ...] = ()
 
     @property
     def verdict(self) -> Verdict:
         return combine(item.verdict for item in self.scenarios)
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the report's JSON form."""
-        scenarios = [{"verdict": item.verdict.value, **_plain(asdict(item))} for item in self.scenarios]
-        return {
+    def as_json(self) -> ReportJson:
+        """Return the report's JSON form, with lists for tuples as a file would have them."""
+        report = {
             "schema": SCHEMA,
-            "verdict": self.verdict.value,
-            "identity": _plain(self.identity),
-            "scenarios": scenarios,
-            "spent": _plain(self.spent),
+            "verdict": self.verdict,
+            "identity": self.identity,
+            "scenarios": [item.as_json() for item in self.scenarios],
+            "processes": self.processes,
         }
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Verdict):
-        return value.value
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
+        plain: ReportJson = json.loads(json.dumps(report))
+        return plain

@@ -17,7 +17,7 @@ import torch
 
 
 @torch.no_grad()
-def make(model: Any, calibrate: Callable[[], None]) -> None:
+def make_foldable(model: Any, calibrate: Callable[[], None]) -> None:
     """Replace every pre_quant_scale of a quantized Qwen2.5-VL's decoder, in place, and calibrate again."""
     for layer in model.model.language_model.layers:
         attention = layer.self_attn

@@ -1,4 +1,4 @@
-"""The questions of a kit, as tokens; the same for the model that is quantized and for the one that is served."""
+"""The questions of a fixture, as tokens; the same for the model that is quantized and for the one that is served."""
 
 # mypy: disable-error-code="import-not-found"
 
@@ -9,39 +9,47 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# Keys of an items.json that an earlier version wrote.
+OLD_KEYS = {"ask": "question", "picture": "image"}
+
 
 @dataclass(frozen=True)
 class Item:
-    """One question: `prompt` and `answer` are token ids, `picture` a file or None, `text` the right answer."""
+    """One question: `prompt` and `answer` are token ids, `image` a file or None, `text` the right answer."""
 
     prompt: list[int]
     answer: list[int]
-    picture: Path | None
+    image: Path | None
     text: str
 
 
-def read_items(file: Path, tokens: Any) -> list[Item]:
-    """Return the items of `items.json`, in order; pictures lie beside it."""
-    ends = {tokens.eos_token_id}
+def load_items(file: Path) -> list[dict[str, Any]]:
+    """Return the items of `items.json`, in order: `prompt`, `question`, `answer`, `image` (a file beside it, or None)."""
+    return [{OLD_KEYS.get(key, key): value for key, value in item.items()} for item in json.loads(file.read_text())]
+
+
+def tokenize_items(file: Path, tokenizer: Any) -> list[Item]:
+    """Return the items of `items.json` as tokens, in order."""
+    ends = {tokenizer.eos_token_id}
 
     def encode(text: str) -> list[int]:
-        found: list[int] = tokens(text, add_special_tokens=False)["input_ids"]
-        return found
+        ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
 
     return [
         Item(
             prompt=encode(item["prompt"]),
-            answer=[*encode(item["answer"]), *(ends if item["ask"] else ())],
-            picture=file.parent / item["picture"] if item["picture"] else None,
+            answer=[*encode(item["answer"]), *(ends if item["question"] else ())],
+            image=file.parent / item["image"] if item["image"] else None,
             text=item["answer"],
         )
-        for item in json.loads(file.read_text())
+        for item in load_items(file)
     ]
 
 
-def open_picture(path: Path) -> Any:
-    """Return a picture in RGB."""
+def open_image(path: Path) -> Any:
+    """Return an image in RGB."""
     from PIL import Image
 
-    with Image.open(path) as picture:
-        return picture.convert("RGB")
+    with Image.open(path) as image:
+        return image.convert("RGB")

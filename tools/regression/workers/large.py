@@ -1,11 +1,11 @@
-"""Write a kit with a random model of Qwen2.5-VL-3B's shape.
+"""Write a fixture with a random model of Qwen2.5-VL-3B's shape.
 
     large.py FOLDER [--layers N] [--seed N] [--device cpu|cuda]
 
 It has learned nothing, so that there is no score; but layers, types, kernels and memory are those of the real one.
-FOLDER gets `model/`, and captions, lessons and questions as train.py writes them. Every linear layer keeps its input's
-variance, what goes into the residual stream is divided by the depth, the distributions are as
-narrow as those of a trained one, and outliers.py's channels are put in: what quantization does to it can be seen.
+FOLDER gets `model/`, and captions, calibration items and questions as train.py writes them. Every linear layer keeps
+its input's variance, outputs into the residual stream are divided by the depth, the distributions are as narrow as those
+of a trained one, and outliers.py's channels are inserted, so that the effect of quantization can be measured.
 """
 
 # mypy: disable-error-code="import-not-found"
@@ -22,11 +22,11 @@ import torch
 import outliers
 import shapes_model
 import train
-from pictures import scenes
-from telling import progress
+from progress_lines import progress
+from scenes import scenes
 
 LAYERS = 36
-ITEMS = (24, 8)  # pictures and texts
+ITEMS = (24, 8)  # images and texts
 HEAD = 5.0  # standard deviation of the logits: the likeliest few of 151 936 tokens then share the mass
 
 
@@ -53,13 +53,13 @@ def config(ids: dict[str, int], layers: int) -> Any:
 
 
 @torch.no_grad()
-def build(made: Any, seed: int, device: str) -> Any:
+def build(config: Any, seed: int, device: str) -> Any:
     """Return the model in bfloat16."""
     from transformers import Qwen2_5_VLForConditionalGeneration
 
     with torch.device(device):
-        model = Qwen2_5_VLForConditionalGeneration._from_config(made, dtype=torch.bfloat16).eval()
-    depth = made.text_config.num_hidden_layers
+        model = Qwen2_5_VLForConditionalGeneration._from_config(config, dtype=torch.bfloat16).eval()
+    depth = config.text_config.num_hidden_layers
     generator = torch.Generator(device).manual_seed(seed)
     total = sum(1 for _ in model.parameters())
     for number, (name, parameter) in enumerate(model.named_parameters(), 1):
@@ -81,22 +81,22 @@ def build(made: Any, seed: int, device: str) -> Any:
 
 
 def main() -> None:
-    """Make the model, write the kit."""
+    """Build the model, write the fixture."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--layers", type=int, default=LAYERS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
-    wanted = parser.parse_args()
+    options = parser.parse_args()
     known, held = scenes()
     tokens = train.tokenizer(known)
     ids = {name: tokens.convert_tokens_to_ids(name) for name in shapes_model.SPECIAL}
-    model = build(config(ids, wanted.layers), wanted.seed, wanted.device)
-    wanted.folder.mkdir(parents=True)
-    model.save_pretrained(wanted.folder / "model")
-    shapes_model.write_processor(tokens, wanted.folder / "model")
-    train.write_lessons(wanted.folder, known, wanted.seed)
-    train.write_items(wanted.folder / "items.json", held, *ITEMS, wanted.seed + 3)
+    model = build(config(ids, options.layers), options.seed, options.device)
+    options.folder.mkdir(parents=True)
+    model.save_pretrained(options.folder / "model")
+    shapes_model.write_processor(tokens, options.folder / "model")
+    train.write_calibration(options.folder, known, options.seed)
+    train.write_items(options.folder / "items.json", held, *ITEMS, options.seed + 3)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Outlier channels, put in by a rescaling that changes nothing but how hard the model is to quantize.
+"""Outlier channels, inserted by a rescaling that changes nothing but how hard the model is to quantize.
 
 Large language models have a few activation channels that are tens of times larger than all others
 (https://arxiv.org/abs/2208.07339, https://arxiv.org/abs/2211.10438, section 3); one scale for the whole tensor then
-leaves the others a handful of int8 steps. Here a channel is multiplied where it is made and divided where it is used.
-The factor is a power of two, so that every product of the forward pass is exact: logits do not change by a bit.
+leaves the others a handful of int8 steps. Here a channel is multiplied where it is computed and divided where it is
+read. The factor is a power of two, so that every product of the forward pass is exact: logits do not change by a bit.
 """
 
 # mypy: disable-error-code="import-not-found"

@@ -1,4 +1,4 @@
-"""How a script tells the command that started it how far it is, and what it took."""
+"""Progress and outputs of a worker, for the command that started it."""
 
 # mypy: disable-error-code="import-not-found"
 
@@ -8,8 +8,11 @@ import errno
 import json
 import resource
 import sys
+import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 
 def progress(done: float, total: int, unit: str) -> None:
@@ -18,32 +21,49 @@ def progress(done: float, total: int, unit: str) -> None:
     sys.stdout.flush()
 
 
-class Steps:
-    """Tells of a number of steps, one after the other, each of several parts."""
+class StepProgress:
+    """The progress of a number of steps, one after the other, each of several parts."""
 
     def __init__(self, total: int) -> None:
         self.total = total
         self.done = 0
 
     def part(self, done: int, total: int) -> None:
-        """Tell that so many parts of the present step are done."""
+        """Report that so many parts of the present step are done."""
         progress(round(self.done + done / total, 2), self.total, "steps")
 
     def next(self) -> None:
-        """Tell that the present step is done."""
+        """Report that the present step is done."""
         self.done += 1
         progress(self.done, self.total, "steps")
 
 
 def beyond_help(error: Exception) -> bool:
-    """Whether an error says that memory or the disk is full: then this process has to end with it."""
+    """Return True where memory or the disk is full: then this process has to end with the error."""
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    words = ("OutOfMemoryError", "out of memory", "can't allocate memory")
-    return full or isinstance(error, MemoryError) or any(text in f"{type(error).__name__}: {error}" for text in words)
+    text = f"{type(error).__name__}: {error}"
+    known = ("OutOfMemoryError", "out of memory", "can't allocate memory")
+    return full or isinstance(error, MemoryError) or any(message in text for message in known)
+
+
+def do_jobs(work: Callable[[dict[str, Any], StepProgress], dict[str, Any]]) -> None:
+    """Do the jobs of the command line, a JSON list; write each one's `output.json`, or its traceback to `error.txt`."""
+    jobs = json.loads(sys.argv[1])
+    steps = StepProgress(len(jobs))
+    for job in jobs:
+        folder = Path(job["folder"])
+        try:
+            (folder / "output.json").write_text(json.dumps(work(job, steps)) + "\n")
+        except Exception as error:
+            if beyond_help(error):
+                raise
+            (folder / "error.txt").write_text(traceback.format_exc())
+            traceback.print_exc()
+        steps.next()
 
 
 class Peak:
-    """The largest memory since it was made, in bytes: of the GPU, or resident in this process."""
+    """The largest memory since its start, in bytes: of the GPU, or resident in this process."""
 
     def __init__(self, device: str) -> None:
         self.cuda = device == "cuda"
@@ -56,7 +76,7 @@ class Peak:
             Path("/proc/self/clear_refs").write_text("5")
 
     def bytes(self) -> int:
-        """Return it."""
+        """Return the largest memory until now."""
         if self.cuda:
             import torch
 

@@ -1,7 +1,7 @@
-"""Generated pictures of two shapes, and the caption that each of them has.
+"""Generated images of two shapes, and the caption that each of them has.
 
 A caption is `a <size> <colour> <shape> <relation> a <size> <colour> <shape>`, where the relation is `left of` or
-`above`, so that a picture has one right caption only. Every fifth caption, by its hash, is held out of training.
+`above`, so that an image has one right caption only. Every fifth caption, by its hash, is held out of training.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ OPPOSITE = {"left of": "right of", "above": "below"}
 
 @dataclass(frozen=True)
 class Thing:
-    """One shape of a picture."""
+    """One shape of an image."""
 
     size: str
     colour: str
@@ -36,7 +36,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a picture shows: `first` is left of, or above, `second`."""
+    """The contents of an image: `first` is left of, or above, `second`."""
 
     first: Thing
     relation: str
@@ -48,7 +48,7 @@ class Scene:
 
     @property
     def turned(self) -> str:
-        """The same said of the other shape; the answer of the text-only task."""
+        """The same relation from the other shape's side; the answer of the text-only task."""
         return f"{self.second} {OPPOSITE[self.relation]} {self.first}"
 
 
@@ -64,15 +64,15 @@ def scenes() -> tuple[list[Scene], list[Scene]]:
 
 
 def draw(scene: Scene, generator: numpy.random.Generator) -> Pixels:
-    """Return a picture of `scene`, [SIDE, SIDE, 3]; place, shade and noise come from `generator`."""
-    picture = generator.normal(generator.integers(90, 160), 5, (SIDE, SIDE, 3))
+    """Return an image of `scene`, [SIDE, SIDE, 3]; place, shade and noise come from `generator`."""
+    image = generator.normal(generator.integers(90, 160), 5, (SIDE, SIDE, 3))
     along = (generator.integers(12, 16), generator.integers(41, 45))
     for thing, place in zip((scene.first, scene.second), along, strict=True):
         across = generator.integers(14, 42)
         x, y = (place, across) if scene.relation == "left of" else (across, place)
         shade = 1 + generator.uniform(-0.1, 0.1)
-        picture[_mask(thing, int(x), int(y))] = numpy.array(COLOURS[thing.colour]) * shade
-    return picture.clip(0, 255).astype(numpy.uint8)
+        image[_mask(thing, int(x), int(y))] = numpy.array(COLOURS[thing.colour]) * shade
+    return image.clip(0, 255).astype(numpy.uint8)
 
 
 def _mask(thing: Thing, x: int, y: int) -> NDArray[numpy.bool_]:

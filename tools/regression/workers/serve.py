@@ -3,11 +3,11 @@
 JOBS is a JSON list of objects: `folder` (where the answer goes), `model` (folder), `items` (items.json), `dtype`, `kv`
 (vLLM's kv_cache_dtype), `limit` (items at most), `length` (context), `cache` (bytes of KV cache), `device`, `timings`,
 `compiled` (torch.compile, and CUDA graphs on a GPU).
-Each folder gets `said.json`, and `logprobs.npy` with the log-probabilities over the whole vocabulary of every answer's
-tokens, given the tokens before them, [tokens, vocabulary], fp32; or `error.txt`, with the traceback of what stopped it.
+Each folder gets `output.json`, and `logprobs.npy` with the log-probabilities over the whole vocabulary of every
+answer's tokens, given the tokens before them, [tokens, vocabulary], fp32; or `error.txt`, with the traceback of the error.
 
-The log-probabilities are vLLM's own `compute_logits` of what its model leaves behind: asked for as `prompt_logprobs`,
-they would come as one Python object for each token of the vocabulary and position, at a hundred times the cost.
+The log-probabilities are vLLM's own `compute_logits` of its model's last hidden states: as `prompt_logprobs`, they
+would come as one Python object for each token of the vocabulary and position, at a hundred times the cost.
 """
 
 # mypy: disable-error-code="import-not-found"
@@ -15,17 +15,15 @@ they would come as one Python object for each token of the vocabulary and positi
 from __future__ import annotations
 
 import gc
-import json
 import sys
 import time
-import traceback
 from pathlib import Path
 from typing import Any
 
 import numpy
 
-from asking import Item, open_picture, read_items
-from telling import Peak, Steps, beyond_help
+from items import Item, open_image, tokenize_items
+from progress_lines import Peak, StepProgress, do_jobs
 
 ROUNDS = 5  # repetitions of each timing
 GRAPHS = [1, 2, 4, 8, 16, 32, 64, 128]  # batches that CUDA graphs are captured for; vLLM's 51 take their time
@@ -53,15 +51,15 @@ def start(job: dict[str, Any]) -> Any:
     )
 
 
-def prompt(item: Item, *, told: bool) -> dict[str, Any]:
-    """Return vLLM's prompt for a question, with its answer if `told`."""
-    made: dict[str, Any] = {"prompt_token_ids": item.prompt + (item.answer if told else [])}
-    if item.picture is not None:
-        made["multi_modal_data"] = {"image": open_picture(item.picture)}
-    return made
+def prompt(item: Item, *, answered: bool = False) -> dict[str, Any]:
+    """Return vLLM's prompt for a question, with its answer if `answered`."""
+    values: dict[str, Any] = {"prompt_token_ids": item.prompt + (item.answer if answered else [])}
+    if item.image is not None:
+        values["multi_modal_data"] = {"image": open_image(item.image)}
+    return values
 
 
-def fixed_tokens(llm: Any, items: list[Item], steps: Steps) -> numpy.ndarray[Any, Any]:
+def fixed_tokens(llm: Any, items: list[Item], steps: StepProgress) -> numpy.ndarray[Any, Any]:
     """Return the log-probabilities of all answers' tokens, [tokens, vocabulary]."""
     import torch
     from vllm import SamplingParams
@@ -75,8 +73,8 @@ def fixed_tokens(llm: Any, items: list[Item], steps: Steps) -> numpy.ndarray[Any
         @torch.inference_mode()
         def logits(model: Any) -> numpy.ndarray[Any, Any]:
             # The row at `end` stands for the token after the answer.
-            found = model.compute_logits(kept[0][end - count : end])
-            rows: numpy.ndarray[Any, Any] = found.float().log_softmax(-1).cpu().numpy()
+            values = model.compute_logits(kept[0][end - count : end])
+            rows: numpy.ndarray[Any, Any] = values.float().log_softmax(-1).cpu().numpy()
             return rows
 
         return logits
@@ -86,10 +84,10 @@ def fixed_tokens(llm: Any, items: list[Item], steps: Steps) -> numpy.ndarray[Any
     try:
         for number, item in enumerate(items, 1):
             kept.clear()
-            asked = SamplingParams(temperature=0, max_tokens=1)
-            (said,) = llm.generate([prompt(item, told=True)], asked, use_tqdm=False)
-            # Pictures count as the tokens that they became; what is beyond the prompt is padding.
-            length = len(said.prompt_token_ids)
+            sampling = SamplingParams(temperature=0, max_tokens=1)
+            (output,) = llm.generate([prompt(item, answered=True)], sampling, use_tqdm=False)
+            # Images count as the tokens that they became; what is beyond the prompt is padding.
+            length = len(output.prompt_token_ids)
             if not kept or len(kept[0]) < length:
                 raise RuntimeError(f"a prompt of {length} tokens did not go through the model in one step")
             rows.append(llm.apply_model(look(length - 1, len(item.answer)))[0])
@@ -100,20 +98,20 @@ def fixed_tokens(llm: Any, items: list[Item], steps: Steps) -> numpy.ndarray[Any
 
 
 def answers(llm: Any, items: list[Item]) -> list[dict[str, Any]]:
-    """Return what the model says to each question, greedily."""
+    """Return the model's greedy answer to each question."""
     from vllm import SamplingParams
 
-    asked = SamplingParams(temperature=0, max_tokens=max(len(item.answer) for item in items) + 4)
-    found = llm.generate([prompt(item, told=False) for item in items], asked, use_tqdm=False)
-    return [{"tokens": list(one.outputs[0].token_ids), "text": one.outputs[0].text} for one in found]
+    sampling = SamplingParams(temperature=0, max_tokens=max(len(item.answer) for item in items) + 4)
+    outputs = llm.generate([prompt(item) for item in items], sampling, use_tqdm=False)
+    return [{"tokens": list(one.outputs[0].token_ids), "text": one.outputs[0].text} for one in outputs]
 
 
 def timings(llm: Any, items: list[Item]) -> dict[str, list[float]]:
     """Return ROUNDS measurements of each: seconds to the first token, seconds a token, tokens a second."""
     from vllm import SamplingParams
 
-    single, many = prompt(items[0], told=False), [prompt(item, told=False) for item in items[:32]]
-    found: dict[str, list[float]] = {"first token": [], "per token": [], "throughput": []}
+    single, many = prompt(items[0]), [prompt(item) for item in items[:32]]
+    measurements: dict[str, list[float]] = {"first token": [], "per token": [], "throughput": []}
     more = 16
     for _ in range(ROUNDS):
         begin = time.perf_counter()
@@ -125,14 +123,14 @@ def timings(llm: Any, items: list[Item]) -> dict[str, list[float]]:
         begin = time.perf_counter()
         llm.generate(many, SamplingParams(temperature=0, max_tokens=more, ignore_eos=True), use_tqdm=False)
         rate = len(many) * more / (time.perf_counter() - begin)
-        found["first token"].append(first)
-        found["per token"].append((whole - first) / more)
-        found["throughput"].append(rate)
-    return found
+        measurements["first token"].append(first)
+        measurements["per token"].append((whole - first) / more)
+        measurements["throughput"].append(rate)
+    return measurements
 
 
 def load_contract(llm: Any) -> dict[str, Any]:
-    """Return what vLLM made of the checkpoint: quantization, the method and kernel of each linear layer, memory."""
+    """Return how vLLM loaded the checkpoint: quantization, the method and kernel of each linear layer, memory."""
 
     def look(model: Any) -> dict[str, Any]:
         layers = {}
@@ -140,19 +138,19 @@ def load_contract(llm: Any) -> dict[str, Any]:
             method = getattr(module, "quant_method", None)
             if method is None:
                 continue
-            kernels = {type(found).__name__ for found in _kernels(method) + _kernels(getattr(module, "scheme", None))}
+            kernels = {type(kernel).__name__ for kernel in _kernels(method) + _kernels(getattr(module, "scheme", None))}
             layers[name] = "/".join([type(method).__name__, *sorted(kernels)])
         size = sum(value.numel() * value.element_size() for value in model.parameters())
         return {"layers": layers, "parameter bytes": size}
 
-    found: dict[str, Any] = llm.apply_model(look)[0]
+    model: dict[str, Any] = llm.apply_model(look)[0]
     config = llm.llm_engine.vllm_config
     quantization = config.quant_config
     return {
         "quantization": type(quantization).__name__ if quantization is not None else None,
         "kv cache": config.cache_config.cache_dtype,
         "dtype": str(config.model_config.dtype).removeprefix("torch."),
-        **found,
+        **model,
     }
 
 
@@ -161,43 +159,24 @@ def _kernels(holder: object) -> list[object]:
     return [value for value in values if "Kernel" in type(value).__name__]
 
 
-def serve(job: dict[str, Any], steps: Steps) -> None:
-    """Serve one checkpoint, ask, measure, write."""
-    folder, peak = Path(job["folder"]), Peak(job["device"])
-    llm = None
-    begin = time.perf_counter()
-    try:
-        llm = start(job)
-        said: dict[str, Any] = {"start seconds": time.perf_counter() - begin}
-        items = read_items(Path(job["items"]), llm.get_tokenizer())[: job["limit"]]
-        said["contract"] = load_contract(llm)
-        numpy.save(folder / "logprobs.npy", fixed_tokens(llm, items, steps))
-        said["answers"] = answers(llm, items)
-        said["timings"] = timings(llm, items) if job["timings"] else None
-        said |= {"peak bytes": peak.bytes(), "seconds": time.perf_counter() - begin}
-        (folder / "said.json").write_text(json.dumps(said) + "\n")
-    except Exception as error:
-        if beyond_help(error):
-            raise
-        (folder / "error.txt").write_text(traceback.format_exc())
-        traceback.print_exc()
-    finally:
-        del llm
+def serve(job: dict[str, Any], steps: StepProgress) -> dict[str, Any]:
+    """Return the answers and measurements of one checkpoint; its log-probabilities go into a file."""
+    if "vllm" in sys.modules:
+        # An engine of an earlier job was here.
+        from vllm.distributed import cleanup_dist_env_and_memory
 
-
-def main() -> None:
-    """Do all jobs; what goes wrong with one is told in its folder."""
-    jobs = json.loads(sys.argv[1])
-    steps = Steps(len(jobs))
-    for job in jobs:
-        serve(job, steps)
-        steps.next()
-        if job is not jobs[-1]:
-            from vllm.distributed import cleanup_dist_env_and_memory
-
-            gc.collect()
-            cleanup_dist_env_and_memory()
+        gc.collect()
+        cleanup_dist_env_and_memory()
+    peak, begin = Peak(job["device"]), time.perf_counter()
+    llm = start(job)
+    output: dict[str, Any] = {"start seconds": time.perf_counter() - begin}
+    items = tokenize_items(Path(job["items"]), llm.get_tokenizer())[: job["limit"]]
+    output["contract"] = load_contract(llm)
+    numpy.save(Path(job["folder"]) / "logprobs.npy", fixed_tokens(llm, items, steps))
+    output["answers"] = answers(llm, items)
+    output["timings"] = timings(llm, items) if job["timings"] else None
+    return output | {"peak bytes": peak.bytes(), "seconds": time.perf_counter() - begin}
 
 
 if __name__ == "__main__":
-    main()
+    do_jobs(serve)

@@ -1,8 +1,8 @@
-"""Serve a checkpoint with vLLM's HTTP server, ask it with the openai client, end it: `serve_http.py JOBS`.
+"""Serve a checkpoint with vLLM's HTTP server, send it requests with the openai client, end it: `serve_http.py JOBS`.
 
 JOBS is a JSON list of objects: `folder` (where the answer goes), `model`, `items`, `server` (the server's module and
-first arguments), `options` (its other arguments), `timeout` (seconds to start in). Each folder gets `said.json` of
-ask_http.py, with `port closed` for whether nobody listened afterwards, or `error.txt`.
+first arguments), `options` (its other arguments), `timeout` (seconds to start in). Each folder gets `output.json` with
+the answers of http_client.py and `port closed`, false where the port was still in use; or `error.txt`.
 """
 
 # mypy: disable-error-code="import-not-found"
@@ -10,12 +10,10 @@ ask_http.py, with `port closed` for whether nobody listened afterwards, or `erro
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 import subprocess
 import sys
 import time
-import traceback
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -23,10 +21,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import ask_http
-from telling import Steps, beyond_help
+import http_client
+from progress_lines import StepProgress, do_jobs
 
-GRACE = 20  # seconds between asking the server to end and killing it
+GRACE = 20  # seconds between SIGTERM and SIGKILL
 
 
 def free_port() -> int:
@@ -38,7 +36,7 @@ def free_port() -> int:
 
 
 def listens(port: int) -> bool:
-    """Whether somebody listens on a port of this machine."""
+    """Return True where a port of this machine is in use."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
@@ -46,7 +44,7 @@ def listens(port: int) -> bool:
 
 @contextmanager
 def server(job: dict[str, Any], port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Start the server and wait until it answers; it is gone after the block, and its words are in this log."""
+    """Start the server and wait until it answers; it is gone after the block, and its output is in this log."""
     options = ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", "model", "--enforce-eager"]
     command = [sys.executable, "-m", *job["server"], job["model"], *options, *job["options"]]
     running = subprocess.Popen([*command, "--no-enable-prefix-caching"])
@@ -71,36 +69,24 @@ def server(job: dict[str, Any], port: int) -> Iterator[subprocess.Popen[bytes]]:
             running.wait()
 
 
-def serve(job: dict[str, Any]) -> None:
-    """Serve and ask; what the client is told in between stays in this process's log."""
-    folder, port = Path(job["folder"]), free_port()
+def serve(job: dict[str, Any], _: StepProgress) -> dict[str, Any]:
+    """Return the answers of one server; the errors of its client stay in this process's log."""
+    port = free_port()
     begin = time.perf_counter()
     with server(job, port) as running:
         started = time.perf_counter() - begin
         try:
-            said = asyncio.run(ask_http.ask_all(port, Path(job["items"])))
+            answers: dict[str, Any] = asyncio.run(http_client.send_all(port, Path(job["items"])))
         except Exception as error:
             if running.poll() is not None:
                 raise RuntimeError(f"the server has died: {error}") from error
             raise
-    said |= {"port closed": not listens(port), "start seconds": started, "seconds": time.perf_counter() - begin}
-    (folder / "said.json").write_text(json.dumps(said) + "\n")
-
-
-def main() -> None:
-    """Do all jobs; what goes wrong with one is told in its folder."""
-    jobs = json.loads(sys.argv[1])
-    steps = Steps(len(jobs))
-    for job in jobs:
-        try:
-            serve(job)
-        except Exception as error:
-            if beyond_help(error):
-                raise
-            (Path(job["folder"]) / "error.txt").write_text(traceback.format_exc())
-            traceback.print_exc()
-        steps.next()
+    return answers | {
+        "port closed": not listens(port),
+        "start seconds": started,
+        "seconds": time.perf_counter() - begin,
+    }
 
 
 if __name__ == "__main__":
-    main()
+    do_jobs(serve)

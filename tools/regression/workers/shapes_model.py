@@ -20,7 +20,7 @@ LENGTH = 512  # tokens, the longest context
 DESCRIBE = "Describe the picture."
 TURN = "Turn it round: "
 
-# Qwen's own template, cut down to what the model has learned: one user's turn, with or without pictures.
+# Qwen's own template, cut down to what the model has learned: one user's turn, with or without images.
 TEMPLATE = """\
 {%- for message in messages -%}
 <|im_start|>{{ message.role }}
@@ -31,9 +31,9 @@ TEMPLATE = """\
 {% endif %}"""
 
 
-def prompt(text: str, pictures: int = 0) -> str:
-    """Return what TEMPLATE makes of one user's message with pictures before the text."""
-    shown = "<|vision_start|><|image_pad|><|vision_end|>" * pictures
+def prompt(text: str, images: int = 0) -> str:
+    """Return TEMPLATE's text for one user's message with images before the text."""
+    shown = "<|vision_start|><|image_pad|><|vision_end|>" * images
     return f"<|im_start|>user\n{shown}{text}<|im_end|>\n<|im_start|>assistant\n"
 
 
@@ -60,7 +60,7 @@ def config(ids: dict[str, int]) -> Any:
 
 
 def token_ids(ids: dict[str, int]) -> dict[str, int]:
-    """Return what a configuration says of the tokens that stand for pictures."""
+    """Return a configuration's keys for the tokens that stand for images."""
     return {
         "image_token_id": ids["<|image_pad|>"],
         "video_token_id": ids["<|video_pad|>"],
@@ -74,21 +74,19 @@ def tokenizer(lines: list[str]) -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     room = VOCABULARY - len(SPECIAL)
-    made.train_from_iterator(
-        lines, trainers.BpeTrainer(vocab_size=room, initial_alphabet=alphabet, show_progress=False)
-    )
-    made.add_special_tokens(list(SPECIAL))
+    bpe.train_from_iterator(lines, trainers.BpeTrainer(vocab_size=room, initial_alphabet=alphabet, show_progress=False))
+    bpe.add_special_tokens(list(SPECIAL))
     ends = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
-    return PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=LENGTH, **ends)
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, model_max_length=LENGTH, **ends)
 
 
 def processor_settings() -> dict[str, Any]:
-    """Return the settings of the picture processor; pictures whose sides are multiples of 28 keep their size."""
+    """Return the settings of the image processor; images whose sides are multiples of 28 keep their size."""
     return {
         "size": {"shortest_edge": (PATCH * MERGE) ** 2, "longest_edge": (16 * PATCH * MERGE) ** 2},
         "patch_size": PATCH,
@@ -103,9 +101,9 @@ def write_processor(tokens: Any, folder: Path) -> None:
     """Write the tokenizer, the chat template and the processor's configuration into `folder`."""
     tokens.chat_template = TEMPLATE
     tokens.save_pretrained(folder)
-    said = json.loads((folder / "tokenizer_config.json").read_text())
-    said["tokenizer_class"] = "Qwen2Tokenizer"
-    (folder / "tokenizer_config.json").write_text(json.dumps(said, indent=2, sort_keys=True))
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config["tokenizer_class"] = "Qwen2Tokenizer"
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2, sort_keys=True))
     (folder / "chat_template.json").write_text(json.dumps({"chat_template": TEMPLATE}))
     image = {
         **processor_settings(),

@@ -1,7 +1,7 @@
 """Lets the CUDA build of torchvision be imported without CUDA, in every process that the serving one starts.
 
-No CPU build of torchvision is published beside torch's, and vLLM's picture processors import it. What stops it is the
-declaration of two operators, which are never called.
+No CPU build of torchvision is published beside torch's, and vLLM's image processors import it. The import fails at
+the declaration of two operators, which are never called.
 """
 
 # mypy: disable-error-code="import-not-found"
