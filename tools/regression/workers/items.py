@@ -24,7 +24,7 @@ class Item:
 
 
 def load_items(file: Path) -> list[dict[str, Any]]:
-    """Return the items of `items.json`, in order: `prompt`, `question`, `answer`, `image` (a file beside it, or None)."""
+    """Return the items of `items.json`, in order: `prompt`, `question`, `answer`, `image` (a path or None)."""
     return [{OLD_KEYS.get(key, key): value for key, value in item.items()} for item in json.loads(file.read_text())]
 
 

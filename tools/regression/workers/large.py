@@ -4,8 +4,8 @@
 
 It has learned nothing, so that there is no score; but layers, types, kernels and memory are those of the real one.
 FOLDER gets `model/`, and captions, calibration items and questions as train.py writes them. Every linear layer keeps
-its input's variance, outputs into the residual stream are divided by the depth, the distributions are as narrow as those
-of a trained one, and outliers.py's channels are inserted, so that the effect of quantization can be measured.
+its input's variance, outputs into the residual stream are divided by the depth, the distributions are as narrow as
+those of a trained one, and outliers.py's channels are inserted, so that the effect of quantization can be measured.
 """
 
 # mypy: disable-error-code="import-not-found"

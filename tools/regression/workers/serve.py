@@ -4,7 +4,7 @@ JOBS is a JSON list of objects: `folder` (where the answer goes), `model` (folde
 (vLLM's kv_cache_dtype), `limit` (items at most), `length` (context), `cache` (bytes of KV cache), `device`, `timings`,
 `compiled` (torch.compile, and CUDA graphs on a GPU).
 Each folder gets `output.json`, and `logprobs.npy` with the log-probabilities over the whole vocabulary of every
-answer's tokens, given the tokens before them, [tokens, vocabulary], fp32; or `error.txt`, with the traceback of the error.
+answer's tokens, given the tokens before them, [tokens, vocabulary], fp32; or `error.txt`, with the error's traceback.
 
 The log-probabilities are vLLM's own `compute_logits` of its model's last hidden states: as `prompt_logprobs`, they
 would come as one Python object for each token of the vocabulary and position, at a hundred times the cost.
