@@ -1,4 +1,4 @@
-"""A reporter that keeps what a user would have been told."""
+"""A reporter that records its tasks and notes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from toolkit.progress import Quiet, Task
 
 
-class Line(Task):
-    """One piece of work, and how far it came."""
+class RecordedTask(Task):
+    """One task, and its updates."""
 
     def __init__(self, title: str = "", total: int | None = None, unit: str = "") -> None:
         self.title, self.total, self.unit = title, total, unit
@@ -19,13 +19,17 @@ class Line(Task):
         self.updates.append((done, total or self.total))
 
 
-class Told(Quiet):
-    """All pieces of work."""
+class Recorder(Quiet):
+    """All tasks and notes."""
 
     def __init__(self) -> None:
-        self.lines: list[Line] = []
+        self.tasks: list[RecordedTask] = []
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
     @contextmanager
     def task(self, title: str, total: int | None = None, unit: str = "") -> Iterator[Task]:
-        self.lines.append(Line(title, total, unit))
-        yield self.lines[-1]
+        self.tasks.append(RecordedTask(title, total, unit))
+        yield self.tasks[-1]

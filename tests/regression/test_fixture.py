@@ -1,4 +1,4 @@
-"""Whose model it is: one that make-model wrote, the user's own; and what a machine lacks to serve it."""
+"""The model: one that make-model wrote, the user's own; and what a machine lacks to serve it."""
 
 from __future__ import annotations
 
@@ -7,48 +7,58 @@ from pathlib import Path
 
 import pytest
 
-from regression.cli.shared import make_kit
+from regression.effects.cache import StepCache, digest
 from regression.effects.machine import Hardware, Python, probe
-from regression.effects.stages import Stages, digest
+from regression.session.fixture import Maker
 from toolkit.errors import EnvironmentProblem, UsageError
+from toolkit.progress import Quiet
 
-NOBODY = Python(Path("nobody"), {}, {})
+
+@pytest.fixture
+def maker(tmp_path: Path) -> Maker:
+    return Maker(StepCache(tmp_path / "cache"), Python(Path("nobody"), {}, {}), Quiet(), "cpu", 2)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A kit as make-model writes it, without a card: nothing was learned."""
-    (tmp_path / "kit/model").mkdir(parents=True)
-    said = {"model_type": "qwen2_5_vl", "text_config": {"num_hidden_layers": 3, "hidden_size": 128, "vocab_size": 384}}
-    (tmp_path / "kit/model/config.json").write_text(json.dumps(said))
-    (tmp_path / "kit/captions.txt").write_text("a circle\n")
-    (tmp_path / "kit/items.json").write_text("[]")
-    return tmp_path / "kit"
+    """A fixture as make-model writes it, without a card: nothing was learned."""
+    (tmp_path / "fixture/model").mkdir(parents=True)
+    config = {
+        "model_type": "qwen2_5_vl",
+        "text_config": {"num_hidden_layers": 3, "hidden_size": 128, "vocab_size": 384},
+    }
+    (tmp_path / "fixture/model/config.json").write_text(json.dumps(config))
+    (tmp_path / "fixture/captions.txt").write_text("a circle\n")
+    (tmp_path / "fixture/items.json").write_text("[]")
+    return tmp_path / "fixture"
 
 
-def test_a_folder_that_make_model_wrote_needs_no_captions(folder: Path, tmp_path: Path) -> None:
-    kit = make_kit(Stages(tmp_path / "cache"), NOBODY, folder, None, None, 0)
-    assert (kit.card, kit.lessons, kit.items) == (None, None, folder / "items.json")
-    assert kit.shape == "qwen2_5_vl, 3 layers of 128, vocabulary 384"
+def test_a_folder_that_make_model_wrote_needs_no_captions(folder: Path, maker: Maker) -> None:
+    fixture = maker.fixture(folder, None, None, 0)
+    assert (fixture.card, fixture.calibration, fixture.items) == (None, None, folder / "items.json")
+    assert fixture.shape == "qwen2_5_vl, 3 layers of 128, vocabulary 384"
     (folder / "card.json").write_text('{"seed": 0}')
-    (folder / "lessons.json").write_text("[]")
-    learned = make_kit(Stages(tmp_path / "cache"), NOBODY, folder, None, None, 0)
-    assert (learned.card, learned.lessons) == ({"seed": 0}, folder / "lessons.json")
-    assert digest(*learned.files) != digest(*kit.files)
+    (folder / "calibration.json").write_text("[]")
+    learned = maker.fixture(folder, None, None, 0)
+    assert (learned.card, learned.calibration) == ({"seed": 0}, folder / "calibration.json")
+    assert digest(*learned.files) != digest(*fixture.files)
+    (folder / "calibration.json").rename(folder / "lessons.json")
+    older = maker.fixture(folder, None, None, 0)
+    assert older.calibration == folder / "lessons.json", "as an earlier version wrote it"
 
 
 @pytest.mark.parametrize("name", ["captions.txt", "model/config.json"])
-def test_what_is_missing_from_it_is_named(folder: Path, tmp_path: Path, name: str) -> None:
+def test_what_is_missing_from_it_is_named(folder: Path, maker: Maker, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(UsageError, match=name):
-        make_kit(Stages(tmp_path / "cache"), NOBODY, folder, None, None, 0)
+        maker.fixture(folder, None, None, 0)
 
 
-def test_a_checkpoint_of_ones_own_needs_captions(folder: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_of_ones_own_needs_captions(folder: Path, maker: Maker) -> None:
     with pytest.raises(UsageError, match="go together"):
-        make_kit(Stages(tmp_path / "cache"), NOBODY, folder / "model", None, None, 0)
-    kit = make_kit(Stages(tmp_path / "cache"), NOBODY, folder / "model", folder / "captions.txt", None, 0)
-    (item,) = json.loads(kit.items.read_text())
+        maker.fixture(folder / "model", None, None, 0)
+    fixture = maker.fixture(folder / "model", folder / "captions.txt", None, 0)
+    (item,) = json.loads(fixture.items.read_text())
     assert item["prompt"] + item["answer"] == "a circle"
 
 
@@ -69,11 +79,11 @@ def test_a_checkpoint_of_ones_own_needs_captions(folder: Path, tmp_path: Path) -
 def test_what_a_machine_lacks(
     gpus: tuple[str, ...], cuda: bool, device: str, needs: tuple[str, ...], lacks: str | None
 ) -> None:
-    found = Hardware("", 2, 0, (), gpus, None).lacks(device, needs, cuda)
-    assert found is None if lacks is None else lacks in (found or "")
+    reason = Hardware("", 2, 0, (), gpus, None).lacks(device, needs, cuda)
+    assert reason is None if lacks is None else lacks in (reason or "")
 
 
-def test_an_upstream_is_found_where_it_is_and_not_on_our_own_path(
+def test_an_upstream_is_looked_up_where_it_is_and_not_on_our_own_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "site/vllm").mkdir(parents=True)
