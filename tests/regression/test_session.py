@@ -51,5 +51,4 @@ def test_an_environment_that_cannot_be_patched_ends_it_before_anything_is_quanti
         run_session(root.path, bench, read_fixture(tmp_path / "fixture"), scenarios, defects, lambda _: None)
     assert bench.processes == []
     (note,) = recorder.notes
-    assert "1 folders" in note
-    assert "kit-0123" in note
+    assert note.endswith("not used any more; remove them: kit-0123")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 
 from patchset.model.series import Series
 from regression.figures.verdict import Check, Verdict, holds
@@ -19,9 +17,9 @@ from regression.values.scenario import PlantedDefect, Scenario, Side
 from toolkit.errors import SeriesError
 
 
-@dataclass(frozen=True)
+@dataclass
 class ScenarioRun:
-    """A scenario on a bench: `quantize_step`, then `serve_steps`, then `result`, each as far as the one before went."""
+    """A scenario on a bench: its `quantize_step`, then `quantize`, its `serve_steps`, and the `result`."""
 
     bench: Bench
     fixture: Fixture
@@ -29,6 +27,9 @@ class ScenarioRun:
     modelopt: Series
     vllm: Series
     defect: PlantedDefect | None = None
+    quantized: StepOutput | None = None
+    unfinished: Unfinished | None = None
+    unconverted: dict[str, SeriesError] = field(default_factory=dict)
 
     @property
     def lacking(self) -> str | None:
@@ -44,71 +45,68 @@ class ScenarioRun:
 
     @cached_property
     def quantize_step(self) -> WorkerStep | None:
-        """What writes the checkpoint; None where the model is served as it is."""
+        """The step that writes the checkpoint; None where the model is served as it is."""
         if self.scenario.format == "none":
             return None
         variant = Variant(self.modelopt, self.scenario.without_modelopt)
         vision = self.defect is not None and self.defect.vision
         return quantize_step(self.bench, self.fixture, self.scenario, variant, vision=vision)
 
-    @cached_property
-    def reference_step(self) -> WorkerStep | None:
-        """What serves the unquantized model as released, if the scenario has a use for it."""
-        references = {item.reference for item in self.scenario.distances}
-        if self.scenario.task_loss is None and "unquantized" not in references:
-            return None
-        return serve_step(self.bench, self.fixture, self.scenario, self.fixture.model, Variant(), timed=False)
-
-    def side_step(self, side: Side, folder: Path, run: int = 1) -> WorkerStep:
-        """Return the step that serves a side with the checkpoint in `folder`.
+    def quantize(self) -> None:
+        """Take the output of the quantize step, which is done now if it is not kept.
 
         Raises:
-            SeriesError: it is served converted, and the checkpoint cannot be.
+            PatchsetError: the session as a whole cannot go on: a full disk.
         """
-        if side.convert:
-            folder = converted(self.bench, folder)
-        if side.http:
-            return http_step(self.bench, self.fixture, self.scenario, folder, self.variant(side))
-        return serve_step(
-            self.bench,
-            self.fixture,
-            self.scenario,
-            folder,
-            self.variant(side),
-            run=run,
-            refusal=side.message if side.outcome == "refused" else None,
-            timed=run == 1,
-        )
+        try:
+            self.quantized = self.bench.do(self.quantize_step) if self.quantize_step is not None else None
+        except Unfinished as error:
+            self.unfinished = error
 
-    def serve_steps(self) -> Iterator[WorkerStep]:
-        """Yield every step that serves, as far as the checkpoint is there."""
-        folder, step = self.fixture.model, self.quantize_step
-        if step is not None:
-            answer = self.bench.cache.answer(step.kind, step.inputs)
-            if answer is None or "error" in answer:
-                return
-            folder = checkpoint(StepOutput(self.bench.cache.path(step.kind, step.inputs), answer))
+    @cached_property
+    def serve_steps(self) -> dict[str, WorkerStep]:
+        """The step of each side, and `SIDE, again` for a repetition.
+
+        There is none without a checkpoint, and none for a side in `unconverted`.
+        """
+        steps: dict[str, WorkerStep] = {}
+        if self.unfinished is not None or (self.quantized is not None and self.quantized.error is not None):
+            return steps
+        folder = checkpoint(self.quantized) if self.quantized is not None else self.fixture.model
         for side in self.scenario.sides:
             try:
-                yield self.side_step(side, folder)
-                if side.repeat:
-                    yield self.side_step(side, folder, 2)
-            except SeriesError:
+                source = converted(self.bench, folder) if side.convert else folder
+            except SeriesError as error:
+                self.unconverted[side.name] = error
                 continue
-        if self.reference_step is not None:
-            yield self.reference_step
+            common = (self.bench, self.fixture, self.scenario, source, self.variant(side))
+            refusal = side.message if side.outcome == "refused" else None
+            steps[side.name] = http_step(*common) if side.http else serve_step(*common, refusal=refusal)
+            if side.repeat:
+                again = http_step(*common) if side.http else serve_step(*common, refusal=refusal, run=2, timed=False)
+                steps[f"{side.name}, again"] = again
+        return steps
+
+    @cached_property
+    def reference_step(self) -> WorkerStep | None:
+        """The step that serves the unquantized model as released, if the scenario has a use for it."""
+        references = {item.reference for item in self.scenario.distances}
+        if not self.serve_steps or (self.scenario.task_loss is None and "unquantized" not in references):
+            return None
+        return serve_step(self.bench, self.fixture, self.scenario, self.fixture.model, Variant(), timed=False)
 
     def result(self) -> ScenarioResult:
         """Return the scenario's result, its errors too; steps that are not kept are done now.
 
         Raises:
-            PatchsetError: the session as a whole cannot go on: a full disk, a broken series.
+            PatchsetError: the session as a whole cannot go on: a full disk.
         """
-        scenario, checks = self.scenario, list[Check]()
-        result = ScenarioResult(scenario.name, scenario.title, self.lacking or "")
+        result, checks = ScenarioResult(self.scenario.name, self.scenario.title, self.lacking or ""), list[Check]()
         if self.lacking is not None:
             return replace(result, checks=(Check("run", Verdict.NOT_RUN, self.lacking),))
         try:
+            if self.unfinished is not None:
+                raise self.unfinished
             result = self._result(result, checks)
             failures = [f"{item.name}: {item.actual}" for item in checks if item.verdict is not Verdict.PASS]
             return replace(result, reason="; ".join(failures), checks=tuple(checks))
@@ -118,35 +116,31 @@ class ScenarioRun:
 
     def _result(self, result: ScenarioResult, checks: list[Check]) -> ScenarioResult:
         """Return `result` with its figures; checks are added to `checks` one by one, for a step that is unfinished."""
-        folder, sides, quantized = self.fixture.model, self.scenario.sides, None
-        if self.quantize_step is not None:
-            quantized = self.bench.do(self.quantize_step)
-            checks += check_quantized(self.scenario, quantized)
-            seconds, peak = quantized.answer.get("quantize seconds"), quantized.answer.get("peak bytes")
+        scenario, reporter, served, sides = self.scenario, self.bench.reporter, dict[str, StepOutput](), []
+        if self.quantized is not None:
+            checks += check_quantized(scenario, self.quantized)
+            seconds, peak = (self.quantized.answer.get(key) for key in ("quantize seconds", "peak bytes"))
             result = replace(result, quantize_seconds=seconds, quantize_peak_bytes=peak)
-            if quantized.error is None:
-                folder = checkpoint(quantized)
-                contract, more = check_export(folder, self.scenario, self.bench.reporter)
+            if self.quantized.error is None:
+                contract, more = check_export(checkpoint(self.quantized), scenario, reporter)
                 checks += more
                 result = replace(result, export=contract)
-            else:
-                sides = ()
-        served: dict[str, StepOutput] = {}
-        results = []
-        for side in sides:
-            try:
-                output = self.bench.do(self.side_step(side, folder))
-                if side.repeat and output.error is None:
-                    served[f"{side.name}, again"] = self.bench.do(self.side_step(side, folder, 2))
-                checks += check_side(side, output)
-            except SeriesError as error:
-                output = StepOutput(folder, {"error": error.message})
+        for side in scenario.sides:
+            if side.name in self.unconverted:
+                error = self.unconverted[side.name]
                 checks.append(holds(f"{side.name}: converted", False, "; ".join(error.details), "all layers folded"))
-            if output.error is None:
-                served[side.name] = output
-            results.append(side_result(side, output.answer))
+                sides.append(side_result(side, {"error": error.message}))
+            elif side.name in self.serve_steps:
+                output = self.bench.do(self.serve_steps[side.name])
+                if output.error is None:
+                    served[side.name] = output
+                    if side.repeat:
+                        again = f"{side.name}, again"
+                        served[again] = self.bench.do(self.serve_steps[again])
+                checks += check_side(side, output)
+                sides.append(side_result(side, output.answer))
         unquantized = self.bench.do(self.reference_step) if served and self.reference_step is not None else None
-        evidence = Evidence(served, quantized, unquantized)
-        fidelity, tasks, more = judge(self.scenario, self.fixture, evidence, self.bench.reporter)
+        evidence = Evidence(served, self.quantized, unquantized)
+        fidelity, tasks, more = judge(scenario, self.fixture, evidence, reporter)
         checks += more
-        return replace(result, sides=tuple(results), fidelity=fidelity, tasks=tasks)
+        return replace(result, sides=tuple(sides), fidelity=fidelity, tasks=tasks)

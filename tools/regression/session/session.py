@@ -37,8 +37,8 @@ def run_session(
     """
     unused = bench.cache.unused()
     if unused:
-        names = ", ".join(folder.name for folder in unused[:3]) + (", ..." if len(unused) > 3 else "")
-        bench.reporter.note(f"{bench.cache.folder}: {len(unused)} folders are not used any more ({names}); remove them")
+        names = ", ".join(folder.name for folder in unused)
+        bench.reporter.note(f"{bench.cache.folder} holds folders that are not used any more; remove them: {names}")
     project = load(root)
     used: dict[str, Series] = {}
 
@@ -48,15 +48,24 @@ def run_session(
         used[entry.title] = entry
         return entry
 
-    def run(scenario: Scenario, defect: PlantedDefect | None = None) -> ScenarioRun:
+    def begin(scenario: Scenario, defect: PlantedDefect | None = None) -> ScenarioRun:
         return ScenarioRun(bench, fixture, scenario, series(scenario.modelopt), series(scenario.vllm), defect)
 
     folder = scenarios[0].file.parent if scenarios else defects[0].file.parents[1]
     # The scenario of a defect may not be among those of this session.
     known = {item.name: item for item in read_folder(folder)[0]} if defects else {}
-    runs = [run(scenario) for scenario in scenarios]
-    runs += [run(_where_it_shows(known[defect.scenario]), defect) for defect in defects]
-    _do_ahead(bench, [run for run in runs if run.lacking is None])
+    runs = [begin(scenario) for scenario in scenarios]
+    runs += [begin(_where_it_shows(known[defect.scenario]), defect) for defect in defects]
+    ready = [run for run in runs if run.lacking is None]
+    # Everything is patched first: quantizing takes minutes, and an environment that does not hold the base ends it all.
+    for each in ready:
+        for side in each.scenario.sides:
+            bench.package("vllm", bench.serve, each.variant(side))
+    bench.do_ahead([each.quantize_step for each in ready if each.quantize_step is not None], "quantize")
+    for each in ready:
+        each.quantize()
+    steps = [step for each in ready for step in (*each.serve_steps.values(), each.reference_step) if step is not None]
+    bench.do_ahead(steps, "serve")
     results = []
     for each in runs:
         result = each.result()
@@ -64,18 +73,6 @@ def run_session(
         show(results[-1])
     identity = _identity(root, bench, fixture, used, *read_controls(folder))
     return SessionResult(identity, tuple(results), tuple(bench.processes))
-
-
-def _do_ahead(bench: Bench, runs: list[ScenarioRun]) -> None:
-    """Do the steps of all scenarios, batched; what is not kept afterwards is left to the scenarios themselves.
-
-    Everything is patched first: quantizing takes minutes, and an environment that does not hold the base ends it all.
-    """
-    for run in runs:
-        for side in run.scenario.sides:
-            bench.package("vllm", bench.serve, run.variant(side))
-    bench.do_ahead([run.quantize_step for run in runs if run.quantize_step is not None], "quantize")
-    bench.do_ahead([step for run in runs for step in run.serve_steps()], "serve")
 
 
 def _where_it_shows(scenario: Scenario) -> Scenario:
