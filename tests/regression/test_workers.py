@@ -148,6 +148,12 @@ def test_the_scripts_import_nothing_of_this_package() -> None:
     assert "regression" in sys.modules
 
 
+def test_no_tool_replaces_parts_of_another_with_mocks() -> None:
+    """A worker takes as arguments what another may want to be otherwise."""
+    for file in WORKERS.parents[1].rglob("*.py"):
+        assert "unittest" not in file.read_text(), file
+
+
 def test_items_of_an_earlier_version_are_read(tmp_path: Path) -> None:
     old = {"prompt": "p", "ask": "what?", "picture": "items/000.png", "answer": "a"}
     (tmp_path / "items.json").write_text(json.dumps([old]))

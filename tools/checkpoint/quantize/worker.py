@@ -44,16 +44,15 @@ class Progress:
 class Counted:
     """A data loader that reports its progress each time that it is gone through."""
 
-    def __init__(self, loader: Any, title: str, progress: Progress) -> None:
+    def __init__(self, loader: Any, progress: Progress) -> None:
         self.loader = loader
-        self.title = title
         self.progress = progress
 
     def __len__(self) -> int:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Any]:
-        self.progress.send(task=self.title, total=len(self), unit="batches")
+        self.progress.send(task="calibrate", total=len(self), unit="batches")
         for number, batch in enumerate(self.loader, 1):
             yield batch
             self.progress.send(done=number)
@@ -137,7 +136,7 @@ def _text_loop(job: dict[str, Any], tokenizer: Any, device: Any, progress: Progr
         max_sample_length=job["length"],
         device=device,
     )
-    loop: Loop = create_forward_loop(dataloader=Counted(loader, "calibrate", progress))
+    loop: Loop = create_forward_loop(dataloader=Counted(loader, progress))
     return loop
 
 
