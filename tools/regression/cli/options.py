@@ -38,7 +38,7 @@ class ModelOptions:
         return StepCache(self.cache or default_folder())
 
     def maker(self, cache: StepCache, python: Python, device: str = "cpu") -> Maker:
-        """Return what makes the fixture, with progress on the terminal."""
+        """Return the maker of the fixture, with progress on the terminal."""
         from regression.effects.machine import hardware
         from regression.session.fixture import Maker
         from toolkit.console import Terminal

@@ -1,4 +1,4 @@
-"""How far the distributions of one model are from another's, on the same tokens: one row of METRICS for each figure.
+"""The distance of one model's distributions from another's, on the same tokens: one row of METRICS for each figure.
 
 Everything derives from that table: the report's JSON, its columns in Markdown and HTML, the lines of
 `regression compare`, and the keys of a scenario's [[distance]].
@@ -64,10 +64,10 @@ class Pair:
 
 @dataclass(frozen=True)
 class Limit:
-    """How a scenario's [[distance]] limits a metric: with the TOML key `key`; the check is named `check`.
+    """A limit in a scenario's [[distance]]: `key` is its TOML key, `check` the title of its check.
 
-    The key gives a distance from the metric's ideal, or with `of_value` the value itself. With `noisy` the noise
-    floor, which is one of divergences, counts too.
+    The limit is a distance from the metric's ideal, or with `of_value` a value of the metric. With `noisy` the check
+    takes the noise floor, which is a divergence, into account.
     """
 
     key: str

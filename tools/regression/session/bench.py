@@ -1,8 +1,8 @@
-"""Where steps run: the upstreams' environments and patched packages, the kept steps, and the workers' processes.
+"""The place where steps run: the upstreams' environments and patched packages, the kept steps, the workers' processes.
 
 An upstream's import and first start cost more than all the requests to a small model. Steps of one environment and one
-tree therefore share a process, and processes run side by side; each step's answer is kept by itself. A step that a
-shared process does not finish, for whatever reason, is done again by `Bench.do`, in a process of its own.
+tree therefore share a process, and processes run side by side; each step's answer is kept by itself. `Bench.do` does a
+step that a shared process did not finish again, in a process of its own.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Unfinished(PatchsetError):
 
 @dataclass(frozen=True)
 class Variant:
-    """How an upstream is changed: not at all, by its series, by all but one patch, with a planted defect."""
+    """A variant of an upstream: as released, with its series, without one patch, or with a planted defect."""
 
     series: Series | None = None
     without: str | None = None
@@ -82,7 +82,7 @@ class WorkerStep:
 
     @property
     def process(self) -> tuple[object, ...]:
-        """What steps have to share to go through one process."""
+        """The properties that steps of one process share."""
         folder = self.package.folder if self.package is not None else None
         return self.worker, self.python.path, folder, tuple(sorted(self.environment.items()))
 
@@ -102,7 +102,7 @@ class StepOutput:
 
 @dataclass
 class Bench:
-    """Where scenarios run: `parallel` processes at a time. `processes` lists those that ran, with their seconds."""
+    """The place where steps run, `parallel` processes at a time; `processes` lists those that ran, and their seconds."""
 
     cache: StepCache
     reporter: Reporter
@@ -144,7 +144,7 @@ class Bench:
         return self._packages[key]
 
     def inputs(self, python: Python, package: PatchedPackage | None, *workers: str) -> dict[str, object]:
-        """Return what a step depends on beside its job: versions, changed files, our workers, the machine."""
+        """Return the inputs of a step beside its job: versions, changed files, our workers, the machine."""
         return {
             "versions": python.versions,
             "changed": dict(package.blobs) if package is not None else {},
@@ -272,7 +272,7 @@ def _expected(step: WorkerStep, answer: dict[str, Any]) -> bool:
 
 
 def _read_answer(folder: Path) -> dict[str, Any] | None:
-    """Return what a worker left behind in a step's folder: an answer, an error, or nothing."""
+    """Return the answer or the error that a worker wrote into a step's folder, or None."""
     if (folder / "output.json").is_file():
         answer: dict[str, Any] = json.loads((folder / "output.json").read_text())
         return answer

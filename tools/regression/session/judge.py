@@ -131,8 +131,8 @@ def _task(side: str, scenario: Scenario, loss: float, fixture: Fixture, evidence
     flips, score = paired(theirs, mine), wilson(sum(mine), len(mine))
 
     def flipped(index: int) -> FlippedItem:
-        shown = items[index]["image"] if index in (*flips.lost[:IMAGES], *flips.won[:IMAGES]) else None
-        image = base64.b64encode((fixture.items.parent / shown).read_bytes()).decode() if shown else ""
+        file = items[index]["image"] if index in (*flips.lost[:IMAGES], *flips.won[:IMAGES]) else None
+        image = base64.b64encode((fixture.items.parent / file).read_bytes()).decode() if file else ""
         return FlippedItem(
             number=index,
             question=items[index]["question"],

@@ -55,7 +55,7 @@ def run_session(
     # The scenario of a defect may not be among those of this session.
     known = {item.name: item for item in read_folder(folder)[0]} if defects else {}
     runs = [begin(scenario) for scenario in scenarios]
-    runs += [begin(_where_it_shows(known[defect.scenario]), defect) for defect in defects]
+    runs += [begin(_visible_part(known[defect.scenario]), defect) for defect in defects]
     ready = [run for run in runs if run.lacking is None]
     # Everything is patched first: quantizing takes minutes, and an environment that does not hold the base ends it all.
     for each in ready:
@@ -75,7 +75,7 @@ def run_session(
     return SessionResult(identity, tuple(results), tuple(bench.processes))
 
 
-def _where_it_shows(scenario: Scenario) -> Scenario:
+def _visible_part(scenario: Scenario) -> Scenario:
     """Return the part of a scenario that a defect of the series can change: the patched sides, by their own figures."""
     sides = tuple(side for side in scenario.sides if side.vllm == "patched" and side.outcome == "served")
     names = {"fake-quant", *(side.name for side in sides)}
@@ -104,7 +104,7 @@ def _identity(
     controls: Mapping[str, list[str]],
     reasons: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Return what a report is about: our commit, the series, the environments, the model, the machine.
+    """Return the identity of a report: our commit, the series, the environments, the model, the machine.
 
     For each patch it holds the scenarios that leave it out, or why none can, and the tests that fail without it.
     """

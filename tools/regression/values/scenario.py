@@ -56,7 +56,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Distance:
-    """How far a side may be from a reference: `limits` are distances from a metric's ideal, by the metric's key.
+    """The limits of a side's figures against a reference: distances from a metric's ideal, by the metric's key.
 
     `fake_quant_times` limits the mean divergence to so many times that of fake quantization from the same reference.
     """

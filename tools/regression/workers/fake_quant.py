@@ -23,8 +23,8 @@ def int8(model: Any, calibrate: Callable[[], None], smooth: bool) -> Iterator[No
     largest = {linear: torch.zeros(linear.in_features) for linear in linears}
 
     def watch(linear: Any, inputs: tuple[torch.Tensor]) -> None:
-        seen = inputs[0].detach().abs().flatten(0, -2).amax(0)
-        largest[linear] = torch.maximum(largest[linear], seen)
+        values = inputs[0].detach().abs().flatten(0, -2).amax(0)
+        largest[linear] = torch.maximum(largest[linear], values)
 
     handles = [linear.register_forward_pre_hook(watch) for linear in linears]
     calibrate()

@@ -130,7 +130,7 @@ def timings(llm: Any, items: list[Item]) -> dict[str, list[float]]:
 
 
 def load_contract(llm: Any) -> dict[str, Any]:
-    """Return how vLLM loaded the checkpoint: quantization, the method and kernel of each linear layer, memory."""
+    """Return the properties of the loaded model: quantization, the method and kernel of each linear layer, memory."""
 
     def look(model: Any) -> dict[str, Any]:
         layers = {}

@@ -33,8 +33,8 @@ TEMPLATE = """\
 
 def prompt(text: str, images: int = 0) -> str:
     """Return TEMPLATE's text for one user's message with images before the text."""
-    shown = "<|vision_start|><|image_pad|><|vision_end|>" * images
-    return f"<|im_start|>user\n{shown}{text}<|im_end|>\n<|im_start|>assistant\n"
+    image = "<|vision_start|><|image_pad|><|vision_end|>" * images
+    return f"<|im_start|>user\n{image}{text}<|im_end|>\n<|im_start|>assistant\n"
 
 
 def config(ids: dict[str, int]) -> Any:
