@@ -102,7 +102,7 @@ class StepOutput:
 
 @dataclass
 class Bench:
-    """The place where steps run, `parallel` processes at a time; `processes` lists those that ran, and their seconds."""
+    """The place where steps run, `parallel` processes at a time; `processes` lists those that ran, with seconds."""
 
     cache: StepCache
     reporter: Reporter
