@@ -11,7 +11,7 @@ from typing import Any
 import numpy
 import pytest
 
-from regression.figures.verdict import Check, Verdict
+from regression.figures.verdict import ScenarioCheck, Verdict
 from regression.session.bench import StepOutput
 from regression.session.fixture import Fixture
 from regression.session.judge import Evidence, judge
@@ -30,7 +30,9 @@ SCENARIO = Scenario(
 )  # fmt: skip
 
 
-def export(folder: Path, change: Callable[[Made], object] = lambda files: None, **scenario: Any) -> dict[str, Check]:
+def export(
+    folder: Path, change: Callable[[Made], object] = lambda files: None, **scenario: Any
+) -> dict[str, ScenarioCheck]:
     """Write a checkpoint, changed, and return the checks of it by name."""
     files = checkpoint()
     change(files)
@@ -114,7 +116,7 @@ def fixture(tmp_path: Path) -> Fixture:
     return Fixture(tmp_path, tmp_path, tmp_path / "items.json", None, {"right": {}})
 
 
-def verdicts(checks: list[Check]) -> dict[str, Verdict]:
+def verdicts(checks: list[ScenarioCheck]) -> dict[str, Verdict]:
     return {check.name.rpartition(": ")[2]: check.verdict for check in checks}
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from regression.cli.main import main
 from regression.figures import metrics
-from regression.figures.verdict import Check, Verdict
+from regression.figures.verdict import ScenarioCheck, Verdict
 from regression.report import render
 from regression.report.compare import compare
 from regression.report.plots import Bar, linear, logarithmic
@@ -58,7 +58,9 @@ def session() -> SessionResult:
         name="one",
         title="A title with <b>markup</b>",
         reason="",
-        checks=(Check("served", Verdict.PASS, "yes", "yes"), Check("odd", Verdict.PASS, "a | b", "<i>")),
+        checks=(
+            ScenarioCheck("served", Verdict.PASS, "yes", "yes"), ScenarioCheck("odd", Verdict.PASS, "a | b", "<i>")
+        ),
         quantize_seconds=3.0,
         quantize_peak_bytes=2**30,
         export={"quant_algo": "X", "kv_cache_quant_algo": None, "excluded": ["v*"], "quantized layers": 3, "scales": 9,
@@ -72,7 +74,7 @@ def session() -> SessionResult:
         fidelity=(PairFigures("patched", "fake-quant", FIGURES),),
         tasks=(TaskScore("patched", 90, 100, 0.82, 0.94, 91, 1.0, (flipped,), ()),),
     )  # fmt: skip
-    gpu = ScenarioResult("two", "On a GPU", "no GPU", (Check("run", Verdict.NOT_RUN, "no GPU"),))
+    gpu = ScenarioResult("two", "On a GPU", "no GPU", (ScenarioCheck("run", Verdict.NOT_RUN, "no GPU"),))
     processes = ({"process": "serve <with> the series", "steps": ["one", "two"], "begin": 0.0, "seconds": 9.5},)
     return SessionResult(copy.deepcopy(IDENTITY), (good, gpu), processes)
 
@@ -240,7 +242,7 @@ def test_a_metric_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     def report(logit: float) -> dict[str, Any]:
         pair = metrics.Pair(numpy.log([[0.5, 0.5]]), numpy.log([[logit, 1 - logit]]), [0])
         fidelity = (PairFigures("patched", "released", metrics.figures(pair)),)
-        result = ScenarioResult("one", "t", "", (Check("served", Verdict.PASS, "yes"),), fidelity=fidelity)
+        result = ScenarioResult("one", "t", "", (ScenarioCheck("served", Verdict.PASS, "yes"),), fidelity=fidelity)
         return SessionResult(copy.deepcopy(IDENTITY), (result,)).as_json()
 
     old, new = report(0.5), report(0.9)

@@ -8,7 +8,7 @@ import pytest
 
 from patchset.model.project import load
 from patchset.workflow.apply import read_series
-from regression.figures.verdict import Check, Verdict
+from regression.figures.verdict import ScenarioCheck, Verdict
 from regression.session.session import judge_defect
 from regression.values.result import ScenarioResult, SideResult
 from regression.values.scenario import Edit, PlantedDefect, read_controls, read_folder
@@ -138,7 +138,7 @@ def planted(*, edits: bool) -> PlantedDefect:
 
 def inner(verdict: Verdict, outcome: str) -> ScenarioResult:
     return ScenarioResult(
-        "one", "t", "why", (Check("KL", verdict, "3"),), sides=(SideResult("patched", "patched", outcome),)
+        "one", "t", "why", (ScenarioCheck("KL", verdict, "3"),), sides=(SideResult("patched", "patched", outcome),)
     )
 
 

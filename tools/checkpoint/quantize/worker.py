@@ -30,7 +30,7 @@ IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 Loop = Callable[[Any], None]
 
 
-class Progress:
+class ProgressPipe:
     """Lines of progress for the file descriptor `pipe`; without one they go nowhere."""
 
     def __init__(self, pipe: int | None = None) -> None:
@@ -44,7 +44,7 @@ class Progress:
 class Counted:
     """A data loader that reports its progress each time that it is gone through."""
 
-    def __init__(self, loader: Any, progress: Progress) -> None:
+    def __init__(self, loader: Any, progress: ProgressPipe) -> None:
         self.loader = loader
         self.progress = progress
 
@@ -115,7 +115,7 @@ def configuration(job: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def calibration(job: dict[str, Any], model: Any, tokenizer: Any, progress: Progress) -> Loop:
+def calibration(job: dict[str, Any], model: Any, tokenizer: Any, progress: ProgressPipe) -> Loop:
     """Return the loop over the job's calibration data: its images with captions, or its captions alone."""
     if job["images"]:
         return _image_loop(job, model, progress)
@@ -123,7 +123,7 @@ def calibration(job: dict[str, Any], model: Any, tokenizer: Any, progress: Progr
     return _text_loop(job, tokenizer, device, progress)
 
 
-def _text_loop(job: dict[str, Any], tokenizer: Any, device: Any, progress: Progress) -> Loop:
+def _text_loop(job: dict[str, Any], tokenizer: Any, device: Any, progress: ProgressPipe) -> Loop:
     """Return a loop over the captions."""
     from modelopt.torch.utils.dataset_utils import create_forward_loop, get_dataset_dataloader
 
@@ -140,7 +140,7 @@ def _text_loop(job: dict[str, Any], tokenizer: Any, device: Any, progress: Progr
     return loop
 
 
-def _image_loop(job: dict[str, Any], model: Any, progress: Progress) -> Loop:
+def _image_loop(job: dict[str, Any], model: Any, progress: ProgressPipe) -> Loop:
     """Return a loop over images with captions, one at a time, through the whole model."""
     import torch
     from modelopt.torch.utils import dataset_utils
@@ -202,7 +202,9 @@ def try_out(model: Any, job: dict[str, Any], tokenizer: Any) -> None:
         raise FloatingPointError(f"the quantized model has NaN or infinity in {bad} of {TRIAL} tokens' logits")
 
 
-def export(model: Any, folder: Path, progress: Progress, before_packing: Callable[[Any], None] | None = None) -> None:
+def export(
+    model: Any, folder: Path, progress: ProgressPipe, before_packing: Callable[[Any], None] | None = None
+) -> None:
     """Write the checkpoint, with a line of progress for each layer that is packed.
 
     `before_packing` gets the model when fused layers share their scales and before the weights are packed: it is then
@@ -266,7 +268,7 @@ def save_processor(job: dict[str, Any], tokenizer: Any) -> None:
 
 def main() -> None:
     """Do the job."""
-    job, progress = json.loads(sys.argv[1]), Progress(int(sys.argv[2]))
+    job, progress = json.loads(sys.argv[1]), ProgressPipe(int(sys.argv[2]))
     progress.send(task="load ModelOpt and the model")
     began = time.monotonic()
     import modelopt

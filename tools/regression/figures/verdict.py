@@ -24,7 +24,7 @@ EXIT_CODE = {Verdict.PASS: 0, Verdict.NOT_RUN: 0, Verdict.REGRESSION: 13, Verdic
 
 
 @dataclass(frozen=True)
-class Check:
+class ScenarioCheck:
     """One check of a fact: its `actual` state and the `expected` one, as text."""
 
     name: str
@@ -39,7 +39,7 @@ def combine(verdicts: Iterable[Verdict]) -> Verdict:
     return next((verdict for verdict in _WORST if verdict in seen), Verdict.NOT_RUN)
 
 
-def at_most(name: str, value: float, limit: float, noise: float = 0.0) -> Check:
+def at_most(name: str, value: float, limit: float, noise: float = 0.0) -> ScenarioCheck:
     """Check a distance against its limit.
 
     A value that exceeds the limit but not twice the noise floor is inconclusive. NaN is a regression.
@@ -51,15 +51,15 @@ def at_most(name: str, value: float, limit: float, noise: float = 0.0) -> Check:
         verdict = Verdict.INCONCLUSIVE
     else:
         verdict = Verdict.REGRESSION
-    return Check(name, verdict, f"{value:.3g}", expected)
+    return ScenarioCheck(name, verdict, f"{value:.3g}", expected)
 
 
-def holds(name: str, right: bool, actual: str, expected: str) -> Check:
+def holds(name: str, right: bool, actual: str, expected: str) -> ScenarioCheck:
     """Check a plain fact."""
-    return Check(name, Verdict.PASS if right else Verdict.REGRESSION, actual, expected)
+    return ScenarioCheck(name, Verdict.PASS if right else Verdict.REGRESSION, actual, expected)
 
 
-def not_worse(name: str, flips: Paired, tolerance: float, significance: float = 0.05) -> Check:
+def not_worse(name: str, flips: Paired, tolerance: float, significance: float = 0.05) -> ScenarioCheck:
     """Check a task score against the reference's on the same items.
 
     It passes while the net loss is within `tolerance` (a share of the items). A larger loss is a regression if
@@ -69,6 +69,6 @@ def not_worse(name: str, flips: Paired, tolerance: float, significance: float = 
     actual = f"lost {len(flips.lost)}, won {len(flips.won)} of {flips.n}, p = {flips.p_value:.3g}"
     expected = f"a net loss of at most {tolerance:.1%}"
     if loss <= tolerance:
-        return Check(name, Verdict.PASS, actual, expected)
+        return ScenarioCheck(name, Verdict.PASS, actual, expected)
     verdict = Verdict.REGRESSION if flips.p_value < significance else Verdict.INCONCLUSIVE
-    return Check(name, verdict, actual, expected)
+    return ScenarioCheck(name, verdict, actual, expected)

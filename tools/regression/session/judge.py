@@ -11,7 +11,7 @@ import numpy
 
 from regression.figures.metrics import Array, Pair, figures, limited
 from regression.figures.score import paired, wilson
-from regression.figures.verdict import Check, at_most, holds, not_worse
+from regression.figures.verdict import ScenarioCheck, at_most, holds, not_worse
 from regression.session.bench import StepOutput
 from regression.session.fixture import Fixture
 from regression.values.result import FlippedItem, PairFigures, TaskScore
@@ -51,7 +51,7 @@ class Evidence:
 
 def judge(
     scenario: Scenario, fixture: Fixture, evidence: Evidence, reporter: Reporter
-) -> tuple[tuple[PairFigures, ...], tuple[TaskScore, ...], list[Check]]:
+) -> tuple[tuple[PairFigures, ...], tuple[TaskScore, ...], list[ScenarioCheck]]:
     """Return all figures of a scenario, and the checks that follow from them."""
     pairs, checks = _distances(scenario, evidence, reporter)
     tasks = []
@@ -65,12 +65,14 @@ def judge(
     return tuple(pairs), tuple(tasks), checks
 
 
-def _distances(scenario: Scenario, evidence: Evidence, reporter: Reporter) -> tuple[list[PairFigures], list[Check]]:
+def _distances(
+    scenario: Scenario, evidence: Evidence, reporter: Reporter
+) -> tuple[list[PairFigures], list[ScenarioCheck]]:
     """Return the figures of the noise floors and the distances, and the checks of the distances."""
     repeated = [side.name for side in scenario.sides if f"{side.name}, again" in evidence.served]
     relative = [distance for distance in scenario.distances if distance.fake_quant_times is not None]
     total = len(repeated) + len(scenario.distances) + len(relative)
-    checks: list[Check] = []
+    checks: list[ScenarioCheck] = []
     pairs: list[PairFigures] = []
     with reporter.task(f"compare {scenario.name}", total, "pairs") as task:
         for number, name in enumerate(repeated, 1):
@@ -103,7 +105,7 @@ def _compare(evidence: Evidence, side: str, reference: str) -> list[PairFigures]
 
 def _distance_checks(
     distance: Distance, pairs: list[PairFigures], fake: list[PairFigures], noise: float
-) -> list[Check]:
+) -> list[ScenarioCheck]:
     """Return the checks of a pair's figures; `fake` are those of fake quantization against the same reference."""
     name = f"{distance.side} against {distance.reference}"
     if not pairs:
@@ -123,7 +125,9 @@ def _distance_checks(
     return checks
 
 
-def _task(side: str, scenario: Scenario, loss: float, fixture: Fixture, evidence: Evidence) -> tuple[TaskScore, Check]:
+def _task(
+    side: str, scenario: Scenario, loss: float, fixture: Fixture, evidence: Evidence
+) -> tuple[TaskScore, ScenarioCheck]:
     items = load_items(fixture.items)[: scenario.items or None]
     after, before = evidence.answers(side) or [], evidence.answers("unquantized") or []
     mine = [answer["text"] == item["answer"] for answer, item in zip(after, items, strict=True)]
@@ -156,7 +160,7 @@ def _task(side: str, scenario: Scenario, loss: float, fixture: Fixture, evidence
     return task, not_worse(f"{side}: answers against the unquantized model's", flips, loss)
 
 
-def _http_checks(side: str, answer: Mapping[str, Any]) -> list[Check]:
+def _http_checks(side: str, answer: Mapping[str, Any]) -> list[ScenarioCheck]:
     """Check that the server's answers are the same streamed, alone and at once, and that it is gone afterwards."""
     text, image = "".join(answer["streamed text"]["pieces"]), "".join(answer["streamed image"]["pieces"])
     pieces, count = len(answer["streamed text"]["pieces"]), len(answer["right"])

@@ -13,7 +13,7 @@ from checkpoint.quantize.job import CACHES, FORMATS, Job
 from checkpoint.quantize.run import WORKER
 from checkpoint.reading.load import load
 from regression.effects.cache import digest
-from regression.figures.verdict import Check, holds
+from regression.figures.verdict import ScenarioCheck, holds
 from regression.session.bench import Bench, StepOutput, Variant, WorkerStep
 from regression.session.fixture import Fixture
 from regression.values.scenario import Scenario
@@ -86,7 +86,7 @@ def checkpoint(output: StepOutput) -> Path:
     return output.folder / "checkpoint"
 
 
-def check_quantized(scenario: Scenario, output: StepOutput) -> list[Check]:
+def check_quantized(scenario: Scenario, output: StepOutput) -> list[ScenarioCheck]:
     """Return the check that quantizing succeeded, or was refused as the scenario expects."""
     error, message = output.error, scenario.quantize_refused
     if message is not None:
@@ -95,7 +95,7 @@ def check_quantized(scenario: Scenario, output: StepOutput) -> list[Check]:
     return [holds("quantized, all finite", error is None, error or "yes", "yes")]
 
 
-def check_export(folder: Path, scenario: Scenario, reporter: Reporter) -> tuple[dict[str, Any], list[Check]]:
+def check_export(folder: Path, scenario: Scenario, reporter: Reporter) -> tuple[dict[str, Any], list[ScenarioCheck]]:
     """Return the properties of an exported checkpoint, and the checks of it: `checkpoint check`'s rules, and more.
 
     Where the scenario expects a breach, the one check is that there is one with this text.

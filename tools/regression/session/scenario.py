@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from patchset.model.series import Series
-from regression.figures.verdict import Check, Verdict, holds
+from regression.figures.verdict import ScenarioCheck, Verdict, holds
 from regression.session.bench import Bench, StepOutput, Unfinished, Variant, WorkerStep
 from regression.session.fixture import Fixture
 from regression.session.judge import Evidence, judge
@@ -101,9 +101,10 @@ class ScenarioRun:
         Raises:
             PatchsetError: the session as a whole cannot go on: a full disk.
         """
-        result, checks = ScenarioResult(self.scenario.name, self.scenario.title, self.lacking or ""), list[Check]()
+        result = ScenarioResult(self.scenario.name, self.scenario.title, self.lacking or "")
+        checks: list[ScenarioCheck] = []
         if self.lacking is not None:
-            return replace(result, checks=(Check("run", Verdict.NOT_RUN, self.lacking),))
+            return replace(result, checks=(ScenarioCheck("run", Verdict.NOT_RUN, self.lacking),))
         try:
             if self.unfinished is not None:
                 raise self.unfinished
@@ -111,10 +112,10 @@ class ScenarioRun:
             failures = [f"{item.name}: {item.actual}" for item in checks if item.verdict is not Verdict.PASS]
             return replace(result, reason="; ".join(failures), checks=tuple(checks))
         except Unfinished as error:
-            checks.append(Check("finished", Verdict.INCONCLUSIVE, error.message, error.remedy))
+            checks.append(ScenarioCheck("finished", Verdict.INCONCLUSIVE, error.message, error.remedy))
             return replace(result, reason=error.message, checks=tuple(checks))
 
-    def _result(self, result: ScenarioResult, checks: list[Check]) -> ScenarioResult:
+    def _result(self, result: ScenarioResult, checks: list[ScenarioCheck]) -> ScenarioResult:
         """Return `result` with its figures; checks are added to `checks` one by one, for a step that is unfinished."""
         scenario, reporter, served, sides = self.scenario, self.bench.reporter, dict[str, StepOutput](), []
         if self.quantized is not None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from checkpoint.convert.checkpoint import convert
 from regression.effects.cache import digest
-from regression.figures.verdict import Check, holds
+from regression.figures.verdict import ScenarioCheck, holds
 from regression.session.bench import Bench, StepOutput, Variant, WorkerStep
 from regression.session.fixture import Fixture
 from regression.values.result import SideResult
@@ -123,7 +123,7 @@ def converted(bench: Bench, checkpoint: Path) -> Path:
     return bench.cache.path("convert", inputs) / "converted"
 
 
-def check_side(side: Side, output: StepOutput) -> list[Check]:
+def check_side(side: Side, output: StepOutput) -> list[ScenarioCheck]:
     """Return the checks that a side was served or refused as expected, and with the expected kernel."""
     error = output.error
     if side.outcome == "refused":

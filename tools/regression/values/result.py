@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from regression.figures.verdict import Check, Verdict, combine
+from regression.figures.verdict import ScenarioCheck, Verdict, combine
 
 SCHEMA = 3
 ReportJson = dict[str, Any]
@@ -76,7 +76,7 @@ class ScenarioResult:
     name: str
     title: str
     reason: str
-    checks: tuple[Check, ...] = ()
+    checks: tuple[ScenarioCheck, ...] = ()
     quantize_seconds: float | None = None
     quantize_peak_bytes: int | None = None
     export: dict[str, Any] = field(default_factory=dict)

@@ -103,7 +103,7 @@ def quantize(job: dict[str, Any], steps: StepProgress) -> dict[str, Any]:
     random.seed(job["seed"])
     numpy.random.seed(job["seed"])
     torch.manual_seed(job["seed"])
-    model, tokenizer, progress = worker.load_model(job), worker.load_tokenizer(job), worker.Progress()
+    model, tokenizer, progress = worker.load_model(job), worker.load_tokenizer(job), worker.ProgressPipe()
     if job["dead channel"]:
         zero_channel(model)
     part = model if job["whole"] or job["vision"] else worker.language_model(model)
