@@ -21,7 +21,7 @@ from toolkit.errors import PatchConflict, UsageError
 from toolkit.finding import refuse
 
 _FILE = 0o100644
-Changed = tuple[tuple[str, ...], dict[str, bytes | None]]
+Changes = tuple[tuple[str, ...], dict[str, bytes | None]]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class PatchedPackage:
     blobs: Mapping[str, str | None]
 
 
-def changed(site: Path, package: str, series: Series, without: str | None) -> Changed:
+def changed(site: Path, package: str, series: Series, without: str | None) -> Changes:
     """Return the patches that reach the package, and the new contents of the files that they change (None: gone).
 
     `site` is the environment's folder of packages; `without` names a patch that is left out. With it go the later
