@@ -21,7 +21,7 @@ from toolkit.errors import PatchConflict, UsageError
 from toolkit.finding import refuse
 
 _FILE = 0o100644
-Changes = tuple[tuple[str, ...], dict[str, bytes | None]]
+PackageChanges = tuple[tuple[str, ...], dict[str, bytes | None]]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class PatchedPackage:
     blobs: Mapping[str, str | None]
 
 
-def changed(site: Path, package: str, series: Series, without: str | None) -> Changes:
+def changed(site: Path, package: str, series: Series, without: str | None) -> PackageChanges:
     """Return the patches that reach the package, and the new contents of the files that they change (None: gone).
 
     `site` is the environment's folder of packages; `without` names a patch that is left out. With it go the later
@@ -50,7 +50,7 @@ def changed(site: Path, package: str, series: Series, without: str | None) -> Ch
     patches = list(series.patches)
     contents: dict[str, bytes] = {}
     entries: dict[str, Entry] = {}
-    # Wheels and installers drop the executable bit: the mode is that which the first patch to the file names.
+    # Wheels and installers drop the executable bit: it is taken to be what the first patch to the file says.
     modes = {change.old_path: change.old_mode for patch in reversed(patches) for change in patch.changes}
     for path in read_paths(patches):
         file = site / path
@@ -62,7 +62,7 @@ def changed(site: Path, package: str, series: Series, without: str | None) -> Ch
     if without is None:
         applied = attempt(patches)
     else:
-        # A later patch to the same file does not meet the blob that it names: it is located by its context.
+        # A later patch to the same file no longer meets the blob that it names: it is located by its context.
         at = names.index(without)
         kept, applied = patches[:at], attempt(patches[:at])
         for patch in patches[at + 1 :]:
