@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regression.figures.fidelity import compare, first_divergence, kl_divergence
+from regression.figures.metrics import Pair, figures, first_divergence, kl_divergence
 from regression.figures.score import Paired, mcnemar, paired, wilson
 from regression.figures.verdict import EXIT_CODE, Verdict, at_most, combine, holds, not_worse
 
@@ -20,8 +20,8 @@ def logs(*rows: list[float]) -> numpy.ndarray[tuple[int, ...], numpy.dtype[numpy
 
 
 def test_kl_of_two_coins() -> None:
-    found = kl_divergence(logs([0.5, 0.5], [0.9, 0.1]), logs([0.9, 0.1], [0.5, 0.5]))
-    assert found == pytest.approx([-0.5 * log(4 * 0.9 * 0.1), 0.9 * log(1.8) + 0.1 * log(0.2)])
+    divergence = kl_divergence(logs([0.5, 0.5], [0.9, 0.1]), logs([0.9, 0.1], [0.5, 0.5]))
+    assert divergence == pytest.approx([-0.5 * log(4 * 0.9 * 0.1), 0.9 * log(1.8) + 0.1 * log(0.2)])
 
 
 def test_kl_where_probabilities_are_zero() -> None:
@@ -43,19 +43,30 @@ def test_kl_is_never_negative(one: list[float], other: list[float]) -> None:
 
 def test_figures_of_a_pair() -> None:
     reference, other = logs([0.8, 0.2], [0.6, 0.4]), logs([0.4, 0.6], [0.6, 0.4])
-    found = compare(reference, other, [0, 0])
-    assert (found.tokens, found.top1_agreement, found.finite) == (2, 0.5, True)
-    assert found.perplexity_ratio == pytest.approx(exp((log(0.8) + log(0.6) - log(0.4) - log(0.6)) / 2))
+    pair = Pair(reference, other, [0, 0])
+    row = figures(pair)
+    assert (row["tokens"], row["top1_agreement"], pair.finite) == (2, 0.5, True)
+    assert row["perplexity_ratio"] == pytest.approx(exp((log(0.8) + log(0.6) - log(0.4) - log(0.6)) / 2))
     divergence = 0.8 * log(2) + 0.2 * log(1 / 3)
-    assert (found.kl_mean, found.kl_max) == pytest.approx((divergence / 2, divergence))
-    assert found.kl_p99 == pytest.approx(0.99 * divergence)
+    assert (row["kl_mean"], row["kl_max"]) == pytest.approx((divergence / 2, divergence))
+    assert row["kl_p99"] == pytest.approx(0.99 * divergence)
 
 
 def test_what_is_not_a_number_is_not_finite() -> None:
     reference = logs([0.5, 0.5])
-    assert not compare(reference, numpy.full((1, 2), numpy.nan), [0]).finite
+    pair = Pair(reference, numpy.full((1, 2), numpy.nan), [0])
+    assert not pair.finite
+    assert {figures(pair)[key] for key in ("kl_mean", "kl_p99", "kl_max")} == {numpy.inf}
     with pytest.raises(ValueError, match="targets"):
-        compare(reference, reference, [])
+        Pair(reference, reference, [])
+
+
+def test_greedy_answers_that_differ() -> None:
+    one = logs([0.5, 0.5])
+    row = figures(Pair(one, one, [0], [([1, 2], [1, 2]), ([1, 2, 3], [1, 5, 3]), ([1], [1, 2])]))
+    assert (row["diverged"], row["n"], row["first_divergence"]) == (2, 3, 1)
+    none = figures(Pair(one, one, [0]))
+    assert (none["diverged"], none["n"], none["first_divergence"]) == (None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -74,8 +85,8 @@ def test_wilson_against_published_values() -> None:
         (0, 20): (0.0, 0.1611),
         (1, 29): (0.0061, 0.1718),
     }.items():
-        found = wilson(right, n)
-        assert (found.low, found.high) == pytest.approx(bounds, abs=5e-5)
+        score = wilson(right, n)
+        assert (score.low, score.high) == pytest.approx(bounds, abs=5e-5)
     with pytest.raises(ValueError, match="right of"):
         wilson(1, 0)
 
@@ -89,8 +100,8 @@ def test_mcnemar_against_the_binomial() -> None:
 
 
 def test_flipped_items_are_named() -> None:
-    found = paired([True, True, False, True], [True, False, True, False])
-    assert (found.lost, found.won, found.p_value) == ((1, 3), (2,), 1.0)
+    flips = paired([True, True, False, True], [True, False, True, False])
+    assert (flips.lost, flips.won, flips.p_value) == ((1, 3), (2,), 1.0)
 
 
 @pytest.mark.parametrize(

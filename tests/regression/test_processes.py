@@ -14,12 +14,14 @@ from typing import Any
 
 import pytest
 
-from regression.effects.process import Ended, Running, environment, resident
-from regression.effects.stages import Stages, digest
-from regression.stages.bench import Unfinished, last_error, raise_unfinished
+from regression.effects.cache import ANSWER, LONG, StepCache, digest
+from regression.effects.process import Command, ProcessEnd, WatchedProcess, environment, resident
+from regression.session.bench import Unfinished, last_error, raise_unfinished
 from toolkit.errors import EnvironmentProblem
 
-# It starts a child that ignores SIGTERM, in a process group of its own, and says that child's id.
+from .recorder import RecordedTask
+
+# It starts a child that ignores SIGTERM, in a process group of its own, and prints that child's id.
 PARENT = """
 import signal, subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c",
@@ -30,22 +32,13 @@ print(child.pid, flush=True)
 """
 
 
-class Told:
-    """A task that remembers what it was told."""
-
-    def __init__(self) -> None:
-        self.updates: list[tuple[int, int | None]] = []
-
-    def update(self, done: int, total: int | None = None) -> None:
-        self.updates.append((done, total))
-
-
-def start(tmp_path: Path, code: str, task: Told | None = None) -> Running:
-    return Running([sys.executable, "-c", code], environment(), tmp_path, tmp_path / "log.txt", task or Told())
+def start(tmp_path: Path, code: str, task: RecordedTask | None = None, timeout: float = 20.0) -> WatchedProcess:
+    command = Command([sys.executable, "-c", code], environment(), tmp_path, tmp_path / "log.txt", timeout)
+    return WatchedProcess(command, task or RecordedTask())
 
 
 def gone(pid: int) -> bool:
-    """Whether a process has ended; one that nobody has waited for yet has."""
+    """Return True where a process has ended; one that nobody has waited for yet has."""
     for _ in range(50):
         try:
             if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
@@ -56,33 +49,33 @@ def gone(pid: int) -> bool:
     return False
 
 
-def test_progress_is_told_and_words_are_kept(tmp_path: Path) -> None:
-    task = Told()
+def test_progress_goes_to_the_task_and_the_rest_to_the_log(tmp_path: Path) -> None:
+    task = RecordedTask()
     code = r"""print('\x1e{"done": 3, "total": 8, "unit": "steps"}'); print("words"); print("\x1enot json")"""
-    with start(tmp_path, code, task) as running:
-        ended = running.wait(20)
-    assert (ended.good, ended.cause, task.updates) == (True, "ended", [(3, 8)])
-    assert ended.tail == "words\n"
+    with start(tmp_path, code, task) as process:
+        end = process.wait()
+    assert (end.succeeded, end.cause, task.updates) == (True, "ended", [(3, 8)])
+    assert end.tail == "words\n"
 
 
 def test_out_of_time_nothing_is_left(tmp_path: Path) -> None:
-    with start(tmp_path, PARENT + "time.sleep(100)") as running:
-        ended = running.wait(2)
-    assert ended.cause == "timeout"
-    assert gone(int(ended.tail))
+    with start(tmp_path, PARENT + "time.sleep(100)", timeout=2) as process:
+        end = process.wait()
+    assert end.cause == "timeout"
+    assert gone(int(end.tail))
 
 
 def test_children_that_outlive_it_are_ended(tmp_path: Path) -> None:
-    with start(tmp_path, PARENT) as running:
-        ended = running.wait(20)
-    assert ended.good
-    assert gone(int(ended.tail))
+    with start(tmp_path, PARENT) as process:
+        end = process.wait()
+    assert end.succeeded
+    assert gone(int(end.tail))
 
 
 def test_an_error_in_the_block_ends_it(tmp_path: Path) -> None:
     def interrupted() -> None:
-        with start(tmp_path, PARENT + "time.sleep(100)") as running:
-            while not running.tail():
+        with start(tmp_path, PARENT + "time.sleep(100)") as process:
+            while not process.tail():
                 time.sleep(0.05)
             raise KeyboardInterrupt
 
@@ -101,57 +94,71 @@ def test_an_error_in_the_block_ends_it(tmp_path: Path) -> None:
     ],
 )
 def test_the_cause_of_an_end(tmp_path: Path, code: str, cause: str) -> None:
-    with start(tmp_path, code) as running:
-        ended = running.wait(20)
-    assert (ended.cause, ended.good) == (cause, False)
-    assert ended.seconds > 0
+    with start(tmp_path, code) as process:
+        end = process.wait()
+    assert (end.cause, end.succeeded) == (cause, False)
+    assert end.seconds > 0
 
 
 def test_memory_of_a_whole_session(tmp_path: Path) -> None:
-    with start(tmp_path, "data = bytearray(200_000_000); import time; time.sleep(2)") as running:
-        ended = running.wait(20)
-    assert ended.peak > 200_000_000
+    with start(tmp_path, "data = bytearray(200_000_000); import time; time.sleep(2)") as process:
+        end = process.wait()
+    assert end.peak > 200_000_000
     assert resident(os.getpid() + 10_000_000) == 0
 
 
 def test_causes_become_errors_with_a_remedy(tmp_path: Path) -> None:
-    def ended(cause: Any) -> Ended:
-        return Ended(1, cause, 1.0, 2**30, "")
+    def end(cause: Any) -> ProcessEnd:
+        return ProcessEnd(1, cause, 1.0, 2**30, "")
 
     for cause, kind in (("timeout", Unfinished), ("memory", Unfinished), ("disk", EnvironmentProblem)):
         with pytest.raises(kind) as caught:
-            raise_unfinished("serve", ended(cause), 5, tmp_path / "log.txt")
+            raise_unfinished("serve", end(cause), 5, tmp_path / "log.txt")
         assert isinstance(caught.value, Unfinished | EnvironmentProblem)
         assert caught.value.remedy
-    raise_unfinished("serve", ended("ended"), 5, tmp_path / "log.txt")
+    raise_unfinished("serve", end("ended"), 5, tmp_path / "log.txt")
 
 
-def test_the_line_of_a_traceback_that_says_it() -> None:
+def test_the_line_of_a_traceback_with_the_error() -> None:
     text = "Traceback\n  File\n(EngineCore pid=3) ValueError: Unknown ModelOpt quant algo: X\nleaked 3 things!\n"
     assert last_error(text) == "(EngineCore pid=3) ValueError: Unknown ModelOpt quant algo: X"
     text = "pydantic_core.ValidationError: 1 validation error for X\n  Value error, no such thing [type=value_error]\n"
     assert last_error(text) == "pydantic_core.ValidationError: 1 validation error for X: Value error, no such thing"
     assert last_error("just words\n\n") == "just words"
-    assert last_error("") == "nothing was said"
+    assert last_error("") == "no output"
 
 
 def test_finished_steps_are_not_done_again(tmp_path: Path) -> None:
-    stages, calls = Stages(tmp_path), []
+    cache, calls = StepCache(tmp_path), []
 
     def work(folder: Path) -> dict[str, Any]:
         calls.append(folder)
-        (folder / "made").write_text("x")
+        (folder / "file").write_text("x")
         return {"n": len(calls)}
 
-    assert stages.run("serve", {"a": 1}, work) == stages.run("serve", {"a": 1}, work) == {"n": 1}
-    assert stages.run("serve", {"a": 2}, work) == {"n": 2}
-    stages.forget("serve")
-    assert stages.run("serve", {"a": 1}, work) == {"n": 3}
+    assert cache.run("serve", {"a": 1}, work) == cache.run("serve", {"a": 1}, work) == {"n": 1}
+    assert cache.run("serve", {"a": 2}, work) == {"n": 2}
+    cache.forget("serve")
+    assert cache.run("serve", {"a": 1}, work) == {"n": 3}
+
+
+def test_folders_without_a_use_are_named_and_stay(tmp_path: Path) -> None:
+    cache, long_ago = StepCache(tmp_path), time.time() - LONG - 60
+    for number in range(2):
+        cache.run("serve", {"a": number}, lambda folder: {})
+        os.utime(cache.path("serve", {"a": number}) / ANSWER, (long_ago, long_ago))
+    for name in ("kit-0123", "own-0123", "overlays", "fixture-0123"):
+        (tmp_path / name).mkdir()
+    cache.answer("serve", {"a": 1})
+    assert [folder.name for folder in cache.unused()] == sorted(
+        ["kit-0123", "overlays", "own-0123", cache.path("serve", {"a": 0}).name]
+    )
+    assert all(folder.is_dir() for folder in cache.unused())
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, Unfinished("no memory"), OSError(28, "No space left on device")])
 def test_an_unfinished_step_is_done_anew(tmp_path: Path, error: BaseException) -> None:
-    stages = Stages(tmp_path)
+    cache = StepCache(tmp_path)
 
     def fail(folder: Path) -> dict[str, Any]:
         (folder / "half").write_text("x")
@@ -162,17 +169,17 @@ def test_an_unfinished_step_is_done_anew(tmp_path: Path, error: BaseException) -
         return {}
 
     with suppress(BaseException):
-        stages.run("serve", {}, fail)
-    assert (stages.path("serve", {}) / "half").exists(), "its logs stay for a look"
-    assert stages.run("serve", {}, work) == {}
+        cache.run("serve", {}, fail)
+    assert (cache.path("serve", {}) / "half").exists(), "its logs stay for a look"
+    assert cache.run("serve", {}, work) == {}
 
 
-def test_a_full_disk_is_said(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     def fill(folder: Path) -> dict[str, Any]:
         raise OSError(28, "No space left on device")
 
     with pytest.raises(EnvironmentProblem, match="no space left"):
-        Stages(tmp_path).run("serve", {}, fill)
+        StepCache(tmp_path).run("serve", {}, fill)
 
 
 def test_a_digest_tells_names_and_contents_apart(tmp_path: Path) -> None:
@@ -206,7 +213,7 @@ def test_a_killed_command_leaves_no_process(tmp_path: Path, number: signal.Signa
     )
     pid = 0
     for _ in range(200):
-        logs = list(cache.glob("kit-*/log.txt"))
+        logs = list(cache.glob("fixture-*/log.txt"))
         if logs and logs[0].read_text().strip():
             pid = int(logs[0].read_text())
             break

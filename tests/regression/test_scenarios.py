@@ -1,4 +1,4 @@
-"""Scenario files: those of the project, and what is said of bad ones."""
+"""Scenario files: those of the project, and the findings about bad ones."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import pytest
 
 from patchset.project.project import load
 from patchset.workflow.workspace import read_series
-from regression.figures.verdict import Check, Verdict
-from regression.model.folder import read_controls, read_folder
-from regression.model.result import Ran, ScenarioResult
-from regression.model.scenario import Edit, Planted
-from regression.stages.session import judge_defect
+from regression.figures.verdict import ScenarioCheck, Verdict
+from regression.session.session import judge_defect
+from regression.values.result import ScenarioResult, SideResult
+from regression.values.scenario import Edit, PlantedDefect, read_controls, read_folder
 from toolkit.errors import PatchsetError, SeriesError, UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -80,10 +79,11 @@ def test_a_reason_beside_a_control_is_a_contradiction(tmp_path: Path) -> None:
 
 def test_a_good_scenario(tmp_path: Path) -> None:
     (tmp_path / "one.toml").write_text(GOOD)
-    ((made,), ()) = read_folder(tmp_path)
-    assert (made.name, made.kv, made.device, made.timeout, made.task_loss) == ("one", "auto", "cpu", 600, None)
-    assert [(side.name, side.outcome) for side in made.sides] == [("released", "refused"), ("patched", "served")]
-    assert made.distances[0].kl_mean == float("inf")
+    ((scenario,), ()) = read_folder(tmp_path)
+    shape = (scenario.name, scenario.kv, scenario.device, scenario.timeout, scenario.task_loss)
+    assert shape == ("one", "auto", "cpu", 600, None)
+    assert [(side.name, side.outcome) for side in scenario.sides] == [("released", "refused"), ("patched", "served")]
+    assert scenario.distances[0].limits == {"kl_max": 1e-3}
 
 
 @pytest.mark.parametrize(
@@ -103,15 +103,16 @@ def test_a_good_scenario(tmp_path: Path) -> None:
         ('vllm = "patched"', 'vllm = "patched"\nhttp = "yes"', "14:1", "side.http must be true or false"),
         ('title = "A title"', 'title = "A', "1:", "not valid TOML"),
         ('title = "A title"', 'title = "A"\nneeds = ["amx", "gpu"]', "2:1", "not 'gpu'"),
+        ('dtype = "float32"', 'dtype = "float32"\nasleep = true', "4:1", "`asleep` is now `dead-channel`"),
     ],
 )
 def test_a_breach_is_underlined_at_its_place(tmp_path: Path, old: str, new: str, place: str, message: str) -> None:
     assert old in GOOD
     details = read(tmp_path, GOOD.replace(old, new, 1) if old != 'vllm = "patched"' else GOOD.replace(old, new))
-    found = [detail for detail in details if message in detail]
-    assert found, details
-    assert found[0].startswith(f"/one.toml:{place}")
-    assert not place or "^" in found[0]
+    matches = [detail for detail in details if message in detail]
+    assert matches, details
+    assert matches[0].startswith(f"/one.toml:{place}")
+    assert not place or "^" in matches[0]
 
 
 def test_all_breaches_are_named_at_once(tmp_path: Path) -> None:
@@ -131,12 +132,14 @@ def test_a_bad_defect_is_named(tmp_path: Path, defect: str, message: str) -> Non
     assert message in "\n".join(read(tmp_path, GOOD, defect))
 
 
-def planted(*, edits: bool) -> Planted:
-    return Planted(Path("x.toml"), "x", "t", "one", (Edit("a", "b", "c"),) if edits else (), not edits)
+def planted(*, edits: bool) -> PlantedDefect:
+    return PlantedDefect(Path("x.toml"), "x", "t", "one", (Edit("a", "b", "c"),) if edits else (), not edits)
 
 
 def inner(verdict: Verdict, outcome: str) -> ScenarioResult:
-    return ScenarioResult("one", "t", "why", (Check("KL", verdict, "3"),), sides=(Ran("patched", "patched", outcome),))
+    return ScenarioResult(
+        "one", "t", "why", (ScenarioCheck("KL", verdict, "3"),), sides=(SideResult("patched", "patched", outcome),)
+    )
 
 
 @pytest.mark.parametrize(
@@ -150,13 +153,13 @@ def inner(verdict: Verdict, outcome: str) -> ScenarioResult:
     ],
 )
 def test_a_planted_defect_has_to_be_seen(edits: bool, verdict: Verdict, outcome: str, wanted: Verdict) -> None:
-    found = judge_defect(planted(edits=edits), inner(verdict, outcome))
-    assert (found.name, found.verdict) == ("defect-x", wanted)
+    result = judge_defect(planted(edits=edits), inner(verdict, outcome))
+    assert (result.name, result.verdict) == ("defect-x", wanted)
 
 
 def test_a_defect_that_is_not_run_says_why_once() -> None:
-    found = judge_defect(planted(edits=True), inner(Verdict.NOT_RUN, "served"))
-    assert found.reason == "why"
+    result = judge_defect(planted(edits=True), inner(Verdict.NOT_RUN, "served"))
+    assert result.reason == "why"
 
 
 def test_names_that_there_are_not(tmp_path: Path) -> None:

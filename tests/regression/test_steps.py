@@ -1,4 +1,4 @@
-"""Steps that share processes: batched, kept one by one, and done alone where a batch did not bring them home."""
+"""Steps that share processes: batched, kept one by one, and done alone where a batch did not finish them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from typing import Any
 
 import pytest
 
+from regression.effects.cache import StepCache, digest
 from regression.effects.machine import Hardware, Python
-from regression.effects.process import environment
-from regression.effects.stages import Stages, digest
-from regression.effects.together import Command, run_together
-from regression.stages import step as module
-from regression.stages.bench import Bench, Unfinished
-from regression.stages.step import Step, do, do_ahead
-from toolkit.errors import EnvironmentProblem
+from regression.effects.process import Command, environment, run_commands
+from regression.session import bench as module
+from regression.session.bench import Bench, Unfinished, Variant, WorkerStep
+from regression.session.fixture import Fixture
+from regression.session.quantize import quantize_step
+from regression.session.serve import converted
+from regression.values.scenario import read_folder
+from toolkit.errors import EnvironmentProblem, UsageError
 from toolkit.progress import Quiet
 
-from .told import Line, Told
+from .recorder import RecordedTask, Recorder
 
-# A script as ours are: each job says what becomes of it; `calls` counts the jobs that were begun, with their process.
+# A worker as ours are: each job has its outcome in `does`; `calls` lists the jobs that were begun, with their process.
 SCRIPT = """
 import json, os, signal, sys, time
 from pathlib import Path
@@ -33,102 +35,102 @@ for job in json.loads(sys.argv[1]):
     with open(job["calls"], "a") as calls:
         calls.write(f"{job['name']} {os.getpid()} {os.environ.get('SHARED', '')}\\n")
     match job["does"]:
-        case "serve": (folder / "said.json").write_text(json.dumps({"name": job["name"]}))
+        case "serve": (folder / "output.json").write_text(json.dumps({"name": job["name"]}))
         case "refuse": (folder / "error.txt").write_text("Traceback\\nValueError: no such format\\n")
         case "crash once" if not Path(job["calls"] + ".crashed").exists():
             Path(job["calls"] + ".crashed").touch()
             os._exit(3)
-        case "crash once": (folder / "said.json").write_text("{}")
+        case "crash once": (folder / "output.json").write_text("{}")
         case "killed": os.kill(os.getpid(), signal.SIGKILL)
         case "full": sys.exit("OSError: No space left on device")
-        case "wait": time.sleep(job["seconds"]); (folder / "said.json").write_text("{}")
+        case "wait": time.sleep(job["seconds"]); (folder / "output.json").write_text("{}")
 """
 
 
 class Place:
-    """A bench whose scripts are SCRIPT."""
+    """A bench whose worker is SCRIPT."""
 
     def __init__(self, folder: Path) -> None:
         self.calls = folder / "calls"
         self.python = Python(Path(sys.executable), {"vllm": folder}, {})
         self.bench = Bench(
-            Stages(folder / "cache"), Quiet(), self.python, self.python, Hardware("", 2, 0, (), (), None), parallel=2
+            StepCache(folder / "cache"), Quiet(), self.python, self.python, Hardware("", 2, 0, (), (), None), parallel=2
         )
 
-    def step(self, name: str, does: str, **more: Any) -> Step:
+    def step(self, name: str, does: str, **more: Any) -> WorkerStep:
         """Describe one step; those of the same `process` share one."""
         job = {"name": name, "does": does, "calls": str(self.calls), "seconds": more.pop("seconds", 0)}
         shared = {"SHARED": more.pop("process", "one")}
         given: dict[str, Any] = {"timeout": 30.0, **more}
         inputs = {"name": name}
-        return Step("serve", "script", name, self.python, None, inputs, job, "as released", shared, **given)
+        return WorkerStep("serve", "script", name, self.python, None, inputs, job, "as released", shared, **given)
 
     def begun(self) -> list[tuple[str, str]]:
         """Return the name and process of each job that was begun."""
         lines = self.calls.read_text().splitlines() if self.calls.exists() else []
         return [(line.split()[0], line.split()[1]) for line in lines]
 
-    def kept(self, step: Step) -> dict[str, Any] | None:
-        return self.bench.stages.finished(step.stage, step.inputs)
+    def kept(self, step: WorkerStep) -> dict[str, Any] | None:
+        return self.bench.cache.answer(step.kind, step.inputs)
 
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     (tmp_path / "script.py").write_text(SCRIPT)
-    monkeypatch.setattr(module, "INSIDE", tmp_path)
+    monkeypatch.setattr(module, "WORKERS", tmp_path)
     return Place(tmp_path)
 
 
 def test_steps_of_one_tree_share_a_process(place: Place) -> None:
     steps = [place.step(name, "serve", process=process) for name, process in (("a", "1"), ("b", "2"), ("c", "1"))]
-    do_ahead(place.bench, [*steps, steps[0]], "serve")
+    place.bench.do_ahead([*steps, steps[0]], "serve")
     processes = dict(place.begun())
     assert len(place.begun()) == 3, "the same step is done once"
     assert processes["a"] == processes["c"] != processes["b"]
     assert [place.kept(step) for step in steps] == [{"name": name} for name in "abc"]
-    do_ahead(place.bench, steps, "serve")
-    assert do(place.bench, steps[0])[1] == {"name": "a"}
+    place.bench.do_ahead(steps, "serve")
+    assert place.bench.do(steps[0]).answer == {"name": "a"}
     assert len(place.begun()) == 3, "what is kept is not done again"
-    assert [spent["steps"] for spent in place.bench.spent] in ([["a", "c"], ["b"]], [["b"], ["a", "c"]])
+    assert [process["steps"] for process in place.bench.processes] in ([["a", "c"], ["b"]], [["b"], ["a", "c"]])
 
 
-def test_a_wanted_refusal_is_kept_and_another_is_asked_again_alone(place: Place) -> None:
+def test_an_expected_refusal_is_kept_and_another_is_done_again_alone(place: Place) -> None:
     wanted = place.step("a", "refuse", refusal="no such format")
     other = place.step("b", "refuse", refusal="out of order")
     unwanted = place.step("c", "refuse")
-    do_ahead(place.bench, [wanted, other, unwanted], "serve")
+    place.bench.do_ahead([wanted, other, unwanted], "serve")
     assert (place.kept(wanted) or {})["error"] == "ValueError: no such format"
     assert place.kept(other) is None
     assert place.kept(unwanted) is None
-    _, answer = do(place.bench, unwanted)
+    answer = place.bench.do(unwanted).answer
     assert answer["error"] == "ValueError: no such format"
     assert len({process for _, process in place.begun()}) == 2, "alone, in a process of its own"
 
 
 def test_a_crash_costs_nobody_elses_answer(place: Place) -> None:
     steps = [place.step("a", "serve"), place.step("b", "crash once"), place.step("c", "serve")]
-    do_ahead(place.bench, steps, "serve")
+    place.bench.do_ahead(steps, "serve")
     assert [place.kept(step) is not None for step in steps] == [True, False, False]
     for step in steps:
-        assert "error" not in do(place.bench, step)[1]
+        assert "error" not in place.bench.do(step).answer
     assert [name for name, _ in place.begun()] == ["a", "b", "b", "c"]
 
 
 def test_a_step_that_dies_alone_says_so(place: Place) -> None:
     with pytest.raises(Unfinished, match="out of memory"):
-        do(place.bench, place.step("a", "killed"))
+        place.bench.do(place.step("a", "killed"))
     with pytest.raises(Unfinished, match="not done within"):
-        do(place.bench, place.step("b", "wait", seconds=30, timeout=1.0))
+        place.bench.do(place.step("b", "wait", seconds=30, timeout=1.0))
     with pytest.raises(EnvironmentProblem, match="no space left"):
-        do_ahead(place.bench, [place.step("c", "full")], "serve")
+        place.bench.do_ahead([place.step("c", "full")], "serve")
 
 
 def test_what_is_timed_has_the_machine_for_itself(place: Place) -> None:
     def runs(**more: Any) -> Mapping[str, tuple[float, float]]:
-        place.bench.spent.clear()
+        place.bench.processes.clear()
         steps = [place.step(f"{n} {more}", "wait", seconds=0.5, process=str(n), **more) for n in range(2)]
-        do_ahead(place.bench, steps, "serve")
-        return {one["steps"][0][0]: (one["begin"], one["begin"] + one["seconds"]) for one in place.bench.spent}
+        place.bench.do_ahead(steps, "serve")
+        return {one["steps"][0][0]: (one["begin"], one["begin"] + one["seconds"]) for one in place.bench.processes}
 
     together, alone = runs(), runs(timed=True)
     assert together["1"][0] < together["0"][1]
@@ -140,18 +142,18 @@ def command(tmp_path: Path, name: str, code: str) -> Command:
 
 
 def test_progress_of_several_processes_adds_up(tmp_path: Path) -> None:
-    told = Line()
+    task = RecordedTask()
     code = r"""print('\x1e{"done": 0.5, "total": 1, "unit": "steps"}')"""
-    found = list(run_together([command(tmp_path, name, code) for name in "abc"], 2, told))
-    assert sorted(one.log.stem for one, _ in found) == ["a", "b", "c"]
-    assert all(ended.good for _, ended in found)
-    assert told.updates[-1] == (3, 3)
+    ends = list(run_commands([command(tmp_path, name, code) for name in "abc"], 2, task))
+    assert sorted(one.log.stem for one, _ in ends) == ["a", "b", "c"]
+    assert all(end.succeeded for _, end in ends)
+    assert task.updates[-1] == (3, 3)
 
 
 def test_leaving_the_loop_ends_all_of_them(tmp_path: Path) -> None:
     quick = "pass"
     slow = "import os, time; print(os.getpid(), flush=True); time.sleep(100)"
-    started = run_together([command(tmp_path, "slow", slow), command(tmp_path, "quick", quick)], 2, Line())
+    started = run_commands([command(tmp_path, "slow", slow), command(tmp_path, "quick", quick)], 2, RecordedTask())
     with closing(started):
         first, _ = next(started)
         assert first.log.stem == "quick"
@@ -168,20 +170,41 @@ def until(true: Callable[[], bool]) -> None:
     raise AssertionError("it did not happen within ten seconds")
 
 
-def test_a_batch_is_told_in_json(place: Place) -> None:
-    do_ahead(place.bench, [place.step("a", "serve")], "serve")
-    assert json.loads(json.dumps(place.bench.spent))[0]["process"] == "serve as released"
+def test_a_process_is_listed_in_json(place: Place) -> None:
+    place.bench.do_ahead([place.step("a", "serve")], "serve")
+    assert json.loads(json.dumps(place.bench.processes))[0]["process"] == "serve as released"
 
 
-def test_large_files_are_read_once_and_that_is_told(place: Place, tmp_path: Path) -> None:
-    model = tmp_path / "kit/model"
+def test_large_files_are_read_once_with_progress(place: Place, tmp_path: Path) -> None:
+    model = tmp_path / "fixture/model"
     model.mkdir(parents=True)
     (model / "weights").write_bytes(b"w" * 1000)
-    (tmp_path / "kit/captions.txt").write_bytes(b"c" * 10)
-    place.bench.reporter = told = Told()
-    whole, part = place.bench.digest(tmp_path / "kit"), place.bench.digest(model)
-    assert (whole, part) == (digest(tmp_path / "kit"), digest(model))
-    read, again = told.lines
-    assert (read.title, read.total, read.unit) == ("read kit", 1010, "bytes")
+    (tmp_path / "fixture/captions.txt").write_bytes(b"c" * 10)
+    place.bench.reporter = recorder = Recorder()
+    whole, part = place.bench.digest(tmp_path / "fixture"), place.bench.digest(model)
+    assert (whole, part) == (digest(tmp_path / "fixture"), digest(model))
+    read, again = recorder.tasks
+    assert (read.title, read.total, read.unit) == ("read fixture", 1010, "bytes")
     assert read.updates[-1] == (1010, 1010)
     assert (again.total, again.updates) == (0, [])
+
+
+def test_the_worker_of_checkpoint_quantize_is_where_the_step_imports_it(tmp_path: Path) -> None:
+    (tmp_path / "one.toml").write_text(
+        'title = "t"\nformat = "int8_mixed"\ndtype = "float32"\nexport-refused = "x"\ndead-channel = true\n'
+    )
+    for name in ("model", "captions.txt", "items.json"):
+        (tmp_path / name).touch()
+    fixture = Fixture(tmp_path / "model", tmp_path / "captions.txt", tmp_path / "items.json", None, None)
+    ((scenario,), _) = read_folder(tmp_path)
+    step = quantize_step(Place(tmp_path).bench, fixture, scenario, Variant())
+    assert [folder / "worker.py" for folder in step.imports if (folder / "worker.py").is_file()]
+    assert step.job["dead channel"]
+    assert step.job["mixed"]
+
+
+def test_a_conversion_depends_on_its_code(place: Place, tmp_path: Path) -> None:
+    """A checkpoint that is none is refused by the conversion itself, after its code was read."""
+    (tmp_path / "checkpoint").mkdir()
+    with pytest.raises(UsageError):
+        converted(place.bench, tmp_path / "checkpoint")

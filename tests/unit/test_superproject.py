@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from patchset.model.project import load
 
+from patchset.project.project import load
 from patchset.store.git import GitError
 from patchset.store.superproject import GitModule, parse_config, recorded_commit, submodule_at
 from patchset.worktree.location import locate
@@ -116,7 +116,7 @@ def test_a_location_needs_neither_git_nor_gitpython(tmp_path: Path) -> None:
     (tmp_path / ".gitmodules").write_bytes(QUOTED)
     program = (
         "import sys; from pathlib import Path\n"
-        "from patchset.model.project import load; from patchset.worktree.location import locate\n"
+        "from patchset.project.project import load; from patchset.worktree.location import locate\n"
         "sys.addaudithook(lambda event, args: event == 'subprocess.Popen' and sys.exit('a process'))\n"
         "root = Path(sys.argv[1]); print(locate(root, load(root).component('foo')).gitdir)\n"
         "assert 'git' not in sys.modules"

@@ -1,10 +1,11 @@
 """Quantize and export a model with ModelOpt: `worker.py JOB PIPE`, by an interpreter that has ModelOpt.
 
 It imports nothing of this project. JOB is job.py's in JSON. Progress goes to the file descriptor PIPE, a JSON object
-a line: `{"task", "total", "unit"}` opens a task, `{"done"}` tells how far it is, `{"result"}` ends the work.
+a line: `{"task", "total", "unit"}` opens a task, `{"done"}` is its progress, `{"result"}` ends the work.
 
 The steps are those of ModelOpt's examples/hf_ptq/hf_ptq.py, so that the checkpoint is the same, tensor for tensor: of a
-vision-language model only the language model is quantized, the rest is marked as left alone.
+vision-language model only the language model is quantized, the rest is marked as left alone. Each step is a function
+that takes all that it depends on, so that another worker can replace a part of it, as `main` puts them together.
 """
 
 # mypy: disable-error-code="import-not-found"
@@ -19,37 +20,46 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-TRIED = 16  # tokens that the quantized model says before it is exported
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+TRIAL = 16  # tokens that the quantized model generates before it is exported
+IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+# A forward loop of ModelOpt: it runs the calibration data through the model that it gets.
+Loop = Callable[[Any], None]
 
 
-def tell(**values: Any) -> None:
-    """Send one line of progress."""
-    os.write(int(sys.argv[2]), (json.dumps(values) + "\n").encode())
+class ProgressPipe:
+    """Lines of progress for the file descriptor `pipe`; without one they go nowhere."""
+
+    def __init__(self, pipe: int | None = None) -> None:
+        self.pipe = pipe
+
+    def send(self, **values: Any) -> None:
+        if self.pipe is not None:
+            os.write(self.pipe, (json.dumps(values) + "\n").encode())
 
 
 class Counted:
-    """A data loader that tells of its progress each time that it is gone through."""
+    """A data loader that reports its progress each time that it is gone through."""
 
-    def __init__(self, loader: Any, title: str) -> None:
+    def __init__(self, loader: Any, progress: ProgressPipe) -> None:
         self.loader = loader
-        self.title = title
+        self.progress = progress
 
     def __len__(self) -> int:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Any]:
-        tell(task=self.title, total=len(self), unit="batches")
+        self.progress.send(task="calibrate", total=len(self), unit="batches")
         for number, batch in enumerate(self.loader, 1):
             yield batch
-            tell(done=number)
+            self.progress.send(done=number)
 
 
 def load_model(job: dict[str, Any]) -> Any:
-    """Return the model as its own class loads it, in the job's type or else the checkpoint's."""
+    """Return the model as its own class loads it, in the job's `dtype` or else the checkpoint's."""
     import transformers
 
     config = transformers.AutoConfig.from_pretrained(job["model"])
@@ -80,16 +90,16 @@ def language_model(model: Any) -> Any:
     lineage = get_language_model_from_vl(model)
     if lineage is None:
         return model
-    *ancestors, found = lineage
+    *ancestors, language = lineage
     listed = isinstance(mtq.FP8_DEFAULT_CFG["quant_cfg"], list)  # before 0.43 it is a dictionary
     nothing = [{"quantizer_name": "*", "enable": False}] if listed else {"default": {"enable": False}}
-    seen = {*ancestors, found}
+    seen = {*ancestors, language}
     for ancestor in ancestors:
         for module in ancestor.children():
             if module not in seen:
                 mtq.quantize(module, {"quant_cfg": nothing, "algorithm": "max"}, forward_loop=None)
                 seen.add(module)
-    return found
+    return language
 
 
 def configuration(job: dict[str, Any]) -> dict[str, Any]:
@@ -105,8 +115,16 @@ def configuration(job: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def text_loop(job: dict[str, Any], tokenizer: Any, device: Any) -> Callable[[Any], Any]:
-    """Return what shows the captions to the model."""
+def calibration(job: dict[str, Any], model: Any, tokenizer: Any, progress: ProgressPipe) -> Loop:
+    """Return the loop over the job's calibration data: its images with captions, or its captions alone."""
+    if job["images"]:
+        return _image_loop(job, model, progress)
+    device = model.model.device if hasattr(model, "model") else model.device
+    return _text_loop(job, tokenizer, device, progress)
+
+
+def _text_loop(job: dict[str, Any], tokenizer: Any, device: Any, progress: ProgressPipe) -> Loop:
+    """Return a loop over the captions."""
     from modelopt.torch.utils.dataset_utils import create_forward_loop, get_dataset_dataloader
 
     os.environ["COCO2017_CAPTIONS_LOCAL_PATH"] = job["captions"]
@@ -118,19 +136,19 @@ def text_loop(job: dict[str, Any], tokenizer: Any, device: Any) -> Callable[[Any
         max_sample_length=job["length"],
         device=device,
     )
-    loop: Callable[[Any], Any] = create_forward_loop(dataloader=Counted(loader, "calibrate"))
+    loop: Loop = create_forward_loop(dataloader=Counted(loader, progress))
     return loop
 
 
-def picture_loop(job: dict[str, Any], model: Any) -> Callable[[Any], Any]:
-    """Return what shows pictures with captions, one at a time, to the whole model."""
+def _image_loop(job: dict[str, Any], model: Any, progress: ProgressPipe) -> Loop:
+    """Return a loop over images with captions, one at a time, through the whole model."""
     import torch
     from modelopt.torch.utils import dataset_utils
     from PIL import Image
     from transformers import AutoProcessor
 
     processor = AutoProcessor.from_pretrained(job["model"])
-    files = sorted(path for path in Path(job["images"]).iterdir() if path.suffix.lower() in PICTURES)[: job["samples"]]
+    files = sorted(path for path in Path(job["images"]).iterdir() if path.suffix.lower() in IMAGES)[: job["samples"]]
     samples = getattr(dataset_utils, "get_dataset_samples", None) or dataset_utils._get_dataset_samples
     os.environ["COCO2017_CAPTIONS_LOCAL_PATH"] = job["captions"]
     captions = samples("coco2017_captions_local", len(files))
@@ -141,87 +159,95 @@ def picture_loop(job: dict[str, Any], model: Any) -> Callable[[Any], Any]:
             text = f"<|vision_start|><|image_pad|><|vision_end|>{content[1]['text']}"
             if getattr(processor, "chat_template", None):
                 text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
-            with Image.open(file) as picture:
-                yield processor(images=[picture.convert("RGB")], text=[text], return_tensors="pt").to(model.device)
+            with Image.open(file) as image:
+                yield processor(images=[image.convert("RGB")], text=[text], return_tensors="pt").to(model.device)
 
     def loop(_: Any) -> None:
-        tell(task="calibrate", total=len(files), unit="pictures")
+        progress.send(task="calibrate", total=len(files), unit="images")
         with torch.no_grad():
             for number, batch in enumerate(batches(), 1):
                 model(**batch, use_cache=False)
-                tell(done=number)
+                progress.send(done=number)
 
     return loop
 
 
-def quantize(
-    model: Any, tokenizer: Any, job: dict[str, Any], also: Callable[[], None] | None = None
-) -> Callable[[], None]:
-    """Calibrate and quantize the language model in place; `also` shows the model more after the rest.
-
-    Return what shows it all once more.
-    """
+def quantize(part: Any, config: dict[str, Any], calibrate: Loop) -> None:
+    """Calibrate and quantize `part` of a model in place."""
     import modelopt.torch.quantization as mtq
 
-    tuned = language_model(model)
-    device = model.model.device if hasattr(model, "model") else model.device
-    loop = picture_loop(job, model) if job["images"] else text_loop(job, tokenizer, device)
-
-    def calibrate(part: Any) -> None:
-        loop(part)
-        if also is not None:
-            also()
-
-    mtq.quantize(tuned, configuration(job), forward_loop=calibrate)
-    return lambda: calibrate(tuned)
+    mtq.quantize(part, config, forward_loop=calibrate)
 
 
 def try_out(model: Any, job: dict[str, Any], tokenizer: Any) -> None:
-    """Let the quantized model go on with a caption: a model that says NaN is not worth exporting.
+    """Let the quantized model continue a caption: a model with NaN in its logits is not worth exporting.
 
     Raises:
         FloatingPointError: a logit is NaN or infinite.
     """
-    tell(task="try the quantized model")
     with Path(job["captions"]).open(encoding="utf-8") as lines:
         caption = next(line.strip() for line in lines if line.strip())
-    asked = tokenizer(caption, truncation=True, max_length=job["length"], return_tensors="pt").to(model.device)
-    said = model.generate(
-        input_ids=asked["input_ids"],
-        attention_mask=asked["attention_mask"],
-        min_new_tokens=TRIED,
-        max_new_tokens=TRIED,
+    prompt = tokenizer(caption, truncation=True, max_length=job["length"], return_tensors="pt").to(model.device)
+    output = model.generate(
+        input_ids=prompt["input_ids"],
+        attention_mask=prompt["attention_mask"],
+        min_new_tokens=TRIAL,
+        max_new_tokens=TRIAL,
         do_sample=False,
         return_dict_in_generate=True,
         output_logits=True,
     )
-    bad = sum(not bool(logits.isfinite().all()) for logits in said.logits)
+    bad = sum(not bool(logits.isfinite().all()) for logits in output.logits)
     if bad:
-        raise FloatingPointError(f"the quantized model has NaN or infinity in {bad} of {TRIED} tokens' logits")
+        raise FloatingPointError(f"the quantized model has NaN or infinity in {bad} of {TRIAL} tokens' logits")
 
 
-def export(model: Any, job: dict[str, Any]) -> None:
-    """Write the checkpoint, telling of each layer that is packed."""
+def export(
+    model: Any, folder: Path, progress: ProgressPipe, before_packing: Callable[[Any], None] | None = None
+) -> None:
+    """Write the checkpoint, with a line of progress for each layer that is packed.
+
+    `before_packing` gets the model when fused layers share their scales and before the weights are packed: it is then
+    the fake-quantized model of the checkpoint.
+    """
     import torch
     from modelopt.torch.export import export_hf_checkpoint, unified_export_hf
     from modelopt.torch.quantization.utils import is_quantized_linear
 
     total = sum(is_quantized_linear(module) and module.weight_quantizer.is_enabled for module in model.modules())
-    tell(task="export", total=total, unit="layers")
-    pack = unified_export_hf._export_quantized_weight
-    done = 0
+    progress.send(task="export", total=total, unit="layers")
+    packed = 0
 
-    def counted(*arguments: Any, **options: Any) -> Any:
-        nonlocal done
-        result = pack(*arguments, **options)
-        done += 1
-        if done <= total:
-            tell(done=done)
+    def count(*_: Any) -> None:
+        nonlocal packed
+        packed += 1
+        if packed <= total:
+            progress.send(done=packed)
+
+    share_scales = "requantize_resmooth_fused_llm_layers"
+    with (
+        _followed(unified_export_hf, share_scales, before_packing) if before_packing is not None else nullcontext(),
+        _followed(unified_export_hf, "_export_quantized_weight", count),
+        torch.no_grad(),
+    ):
+        export_hf_checkpoint(model, export_dir=str(folder))
+
+
+@contextmanager
+def _followed(module: Any, name: str, after: Callable[..., None]) -> Iterator[None]:
+    """Let `after` follow a function of ModelOpt, which has no hook there; it gets the same positional arguments."""
+    function = getattr(module, name)
+
+    def both(*arguments: Any, **options: Any) -> Any:
+        result = function(*arguments, **options)
+        after(*arguments)
         return result
 
-    unified_export_hf._export_quantized_weight = counted
-    with torch.no_grad():
-        export_hf_checkpoint(model, export_dir=job["out"])
+    setattr(module, name, both)
+    try:
+        yield
+    finally:
+        setattr(module, name, function)
 
 
 def save_processor(job: dict[str, Any], tokenizer: Any) -> None:
@@ -242,8 +268,8 @@ def save_processor(job: dict[str, Any], tokenizer: Any) -> None:
 
 def main() -> None:
     """Do the job."""
-    job = json.loads(sys.argv[1])
-    tell(task="load ModelOpt and the model")
+    job, progress = json.loads(sys.argv[1]), ProgressPipe(int(sys.argv[2]))
+    progress.send(task="load ModelOpt and the model")
     began = time.monotonic()
     import modelopt
     import modelopt.torch.opt as mto
@@ -253,24 +279,24 @@ def main() -> None:
     mto.enable_huggingface_checkpointing()
     random.seed(job["seed"])
     numpy.random.seed(job["seed"])
-    model = load_model(job)
-    tokenizer = load_tokenizer(job)
+    model, tokenizer = load_model(job), load_tokenizer(job)
     seconds = {"load": time.monotonic() - began}
 
     def lap(step: str) -> None:
         seconds[step] = time.monotonic() - began - sum(seconds.values())
 
-    quantize(model, tokenizer, job)
+    quantize(language_model(model), configuration(job), calibration(job, model, tokenizer, progress))
     lap("calibrate")
+    progress.send(task="try the quantized model")
     try_out(model, job, tokenizer)
     lap("try")
-    export(model, job)
+    export(model, Path(job["out"]), progress)
     save_processor(job, tokenizer)
     lap("export")
     gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
     host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     peaks = {"peak_gpu_bytes": gpu, "peak_host_bytes": host}
-    tell(result={"modelopt": modelopt.__version__, "seconds": seconds, **peaks})
+    progress.send(result={"modelopt": modelopt.__version__, "seconds": seconds, **peaks})
 
 
 if __name__ == "__main__":

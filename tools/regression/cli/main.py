@@ -14,10 +14,10 @@ from toolkit.commands import LazyGroup, run
 COMMANDS: dict[str, tuple[str, str]] = {
     "make-model": ("make_model", "Train the small model that scenarios are run with."),
     "run": ("run", "Quantize, export, serve, compare, report."),
-    "compare": ("compare", "Tell what differs between two reports."),
+    "compare": ("compare", "Print the differences between two reports."),
 }
 
-# Names that these commands had: they still answer, and say the new one.
+# Names that these commands had: they still answer, and print the new one.
 RENAMED = {
     "quantize": ("checkpoint.cli.quantize:quantize_command", "checkpoint quantize"),
     "check-checkpoint": ("checkpoint.cli.check:check_command", "checkpoint check"),

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from regression.cli.shared import FOLDER, make_kit, model_options, need_libraries
+from regression.cli.options import FOLDER, ModelOptions, model_options, need_libraries
 
 EPILOG = """\b
 Examples:
-  regression make-model                       train it, or say where it is
+  regression make-model                       train it, or print where it is
   regression make-model --out shapes/         and copy it there
   regression make-model --device cuda --seed 1
   regression make-model --size 3b --device cuda"""
@@ -30,51 +30,40 @@ Examples:
 @click.option("--out", type=FOLDER, help="Copy the model, captions and questions here.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
 def make_model_command(
-    quantize_python: str | None,
-    model: Path | None,
-    captions: Path | None,
-    steps: int | None,
-    seed: int,
-    cache: Path | None,
-    device: str,
-    size: str,
-    layers: int | None,
-    out: Path | None,
-    as_json: bool,
+    options: ModelOptions, device: str, size: str, layers: int | None, out: Path | None, as_json: bool
 ) -> None:
-    """Train a small Qwen2.5-VL on generated pictures of shapes until it captions held-out ones right.
+    """Train a small Qwen2.5-VL on generated images of shapes until it captions held-out ones right.
 
-    Then a few channels are made large by a rescaling that does not change what it says by a bit, so that plain INT8
+    Then a few channels are enlarged by a rescaling that does not change its logits by a bit, so that plain INT8
     loses accuracy and SmoothQuant keeps it, as with large language models. The same seed gives the same model on the
-    same machine; a finished one is kept and found again.
+    same machine; a finished one is kept for the next time.
     """
+    need_libraries()
     import shutil
 
-    from regression.effects.machine import hardware, probe
+    from regression.effects.cache import digest
+    from regression.effects.machine import probe
     from regression.effects.process import interrupt_on_termination
-    from regression.effects.stages import Stages, default_folder, digest
-    from regression.stages.kit import large
-    from toolkit.console import Terminal, print_json
+    from toolkit.console import print_json
     from toolkit.errors import LocalChanges
 
-    need_libraries()
     interrupt_on_termination()
     if out is not None and out.exists():
         raise LocalChanges(f"{out} exists", remedy="name a folder that does not")
-    stages = Stages(cache or default_folder())
-    python = probe("quantize", quantize_python)
+    maker = options.maker(options.step_cache(), probe("quantize", options.quantize_python), device)
     if size == "3b":
-        kit = large(stages, python, Terminal(), layers, seed, device, hardware().cores)
+        fixture = maker.large(layers, options.seed)
     else:
-        kit = make_kit(stages, python, model, captions, steps, seed, device)
-    folder = kit.model.parent
-    if out is not None and model is None:
+        fixture = maker.fixture(options.model, options.captions, options.steps, options.seed)
+    folder = fixture.model.parent
+    if out is not None and options.model is None:
         shutil.copytree(folder, out)
         folder = out
     if as_json:
-        print_json({"folder": str(folder), "model": str(kit.model), "sha256": digest(*kit.files), "card": kit.card})
+        card, model = fixture.card, str(fixture.model)
+        print_json({"folder": str(folder), "model": model, "sha256": digest(*fixture.files), "card": card})
         return
     click.echo(str(folder))
-    if kit.card is not None:
-        for name, share in kit.card["right"].items():
-            click.echo(f"  {name:<18} {share:6.1%} of {kit.card['held out']} held-out questions right")
+    if fixture.card is not None:
+        for name, share in fixture.card["right"].items():
+            click.echo(f"  {name:<18} {share:6.1%} of {fixture.card['held out']} held-out questions right")

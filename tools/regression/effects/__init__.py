@@ -1,1 +1,1 @@
-"""What touches the machine: processes, files, environments."""
+"""Effects on the machine: processes, files, environments."""

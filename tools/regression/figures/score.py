@@ -60,7 +60,7 @@ def mcnemar(lost: int, won: int) -> float:
 
 
 def paired(before: Sequence[bool], after: Sequence[bool]) -> Paired:
-    """Return what flipped between two runs over the same items.
+    """Return the items that flipped between two runs over the same items.
 
     Raises:
         ValueError: the runs have different lengths.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 from regression.figures.score import Paired
 
 
-class Verdict(Enum):
-    """What is known of a check, a scenario or a session."""
+class Verdict(StrEnum):
+    """The state of a check, a scenario or a session."""
 
     PASS = "pass"  # noqa: S105
     REGRESSION = "regression"
@@ -18,19 +18,19 @@ class Verdict(Enum):
     NOT_RUN = "not run"
 
 
-# The worst that happened to any part is what is said of the whole; `not run` is no judgement on the rest.
+# The whole has the worst verdict of any part; `not run` is no judgement on the rest.
 _WORST = (Verdict.REGRESSION, Verdict.INCONCLUSIVE, Verdict.PASS, Verdict.NOT_RUN)
 EXIT_CODE = {Verdict.PASS: 0, Verdict.NOT_RUN: 0, Verdict.REGRESSION: 13, Verdict.INCONCLUSIVE: 14}
 
 
 @dataclass(frozen=True)
-class Check:
-    """One thing that was checked; `found` says what was seen, `wanted` what should have been."""
+class ScenarioCheck:
+    """One check of a fact: its `actual` state and the `expected` one, as text."""
 
     name: str
     verdict: Verdict
-    found: str
-    wanted: str = ""
+    actual: str
+    expected: str = ""
 
 
 def combine(verdicts: Iterable[Verdict]) -> Verdict:
@@ -39,37 +39,36 @@ def combine(verdicts: Iterable[Verdict]) -> Verdict:
     return next((verdict for verdict in _WORST if verdict in seen), Verdict.NOT_RUN)
 
 
-def at_most(name: str, value: float, limit: float, noise: float = 0.0) -> Check:
+def at_most(name: str, value: float, limit: float, noise: float = 0.0) -> ScenarioCheck:
     """Check a distance against its limit.
 
-    A limit that lies within the noise floor cannot tell anything: what exceeds the limit but not twice the
-    noise is inconclusive. What is not a number is a regression.
+    A value that exceeds the limit but not twice the noise floor is inconclusive. NaN is a regression.
     """
-    wanted = f"at most {limit:.3g}" + (f" (noise floor {noise:.3g})" if noise else "")
+    expected = f"at most {limit:.3g}" + (f" (noise floor {noise:.3g})" if noise else "")
     if value <= limit:
         verdict = Verdict.PASS
     elif value <= 2 * noise:
         verdict = Verdict.INCONCLUSIVE
     else:
         verdict = Verdict.REGRESSION
-    return Check(name, verdict, f"{value:.3g}", wanted)
+    return ScenarioCheck(name, verdict, f"{value:.3g}", expected)
 
 
-def holds(name: str, right: bool, found: str, wanted: str) -> Check:
+def holds(name: str, right: bool, actual: str, expected: str) -> ScenarioCheck:
     """Check a plain fact."""
-    return Check(name, Verdict.PASS if right else Verdict.REGRESSION, found, wanted)
+    return ScenarioCheck(name, Verdict.PASS if right else Verdict.REGRESSION, actual, expected)
 
 
-def not_worse(name: str, flips: Paired, tolerance: float, significance: float = 0.05) -> Check:
+def not_worse(name: str, flips: Paired, tolerance: float, significance: float = 0.05) -> ScenarioCheck:
     """Check a task score against the reference's on the same items.
 
     It passes while the net loss is within `tolerance` (a share of the items). A larger loss is a regression if
     McNemar's test finds it significant, and inconclusive if chance alone can explain it.
     """
     loss = (len(flips.lost) - len(flips.won)) / flips.n
-    found = f"lost {len(flips.lost)}, won {len(flips.won)} of {flips.n}, p = {flips.p_value:.3g}"
-    wanted = f"a net loss of at most {tolerance:.1%}"
+    actual = f"lost {len(flips.lost)}, won {len(flips.won)} of {flips.n}, p = {flips.p_value:.3g}"
+    expected = f"a net loss of at most {tolerance:.1%}"
     if loss <= tolerance:
-        return Check(name, Verdict.PASS, found, wanted)
+        return ScenarioCheck(name, Verdict.PASS, actual, expected)
     verdict = Verdict.REGRESSION if flips.p_value < significance else Verdict.INCONCLUSIVE
-    return Check(name, verdict, found, wanted)
+    return ScenarioCheck(name, verdict, actual, expected)

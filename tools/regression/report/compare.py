@@ -1,54 +1,31 @@
-"""What differs between two reports, and what of it explains the rest."""
+"""The differences between two reports, with those first that explain the rest."""
 
 from __future__ import annotations
 
-import json
 import statistics
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from regression.figures import metrics
 from regression.figures.verdict import Verdict
-from regression.model.result import SCHEMA
-from toolkit.errors import UsageError
+from regression.values.result import ReportJson
 
-Report = dict[str, Any]
-
-# A distance that grew by less than this factor, or stays below this many nats, is said to be the same.
+# A metric's distance from its ideal that changed by less than this factor, or stays below the floor, is the same.
 FACTOR = 2.0
 FLOOR = 1e-9
-_ORDER = [Verdict.PASS.value, Verdict.NOT_RUN.value, Verdict.INCONCLUSIVE.value, Verdict.REGRESSION.value]
+_ORDER = [Verdict.PASS, Verdict.NOT_RUN, Verdict.INCONCLUSIVE, Verdict.REGRESSION]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """`lines` tell it to a reader; `worse` names the scenarios whose verdict got worse."""
+    """`lines` are for a reader; `worse` names the scenarios whose verdict got worse."""
 
     lines: list[str]
     worse: list[str]
 
 
-def read_report(file: Path) -> Report:
-    """Return a report.
-
-    Raises:
-        UsageError: the file is no report, or of another schema.
-    """
-    try:
-        found = json.loads(file.read_text("utf-8"))
-        schema = found["schema"]
-    except OSError as error:
-        raise UsageError(f"{file}: {error.strerror}", remedy="name a report.json that `regression run` wrote") from None
-    except (ValueError, KeyError, TypeError):
-        raise UsageError(f"{file} is no report", remedy="name a report.json that `regression run` wrote") from None
-    if schema != SCHEMA:
-        raise UsageError(f"{file} has schema {schema}, this tool reads {SCHEMA}", remedy="make it anew")
-    report: Report = found
-    return report
-
-
-def compare(old: Report, new: Report) -> Difference:
-    """Return what differs: first what ran, then verdicts, checks, figures and times."""
+def compare(old: ReportJson, new: ReportJson) -> Difference:
+    """Return the differences: of the identities, then of verdicts, checks, figures and times."""
     lines = _identity(old["identity"], new["identity"])
     worse = []
     before = {item["name"]: item for item in old["scenarios"]}
@@ -80,8 +57,8 @@ def _identity(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         elif was["sha256"] != now["sha256"]:
             gone = [name for name in was["patches"] if name not in now["patches"]]
             come = [name for name in now["patches"] if name not in was["patches"]]
-            told = [f"without {name}" for name in gone] + [f"with {name}" for name in come]
-            lines.append(f"series {title} differs: {', '.join(told) or 'the same patches, changed'}")
+            changes = [f"without {name}" for name in gone] + [f"with {name}" for name in come]
+            lines.append(f"series {title} differs: {', '.join(changes) or 'the same patches, changed'}")
     for name in ("quantize", "serve"):
         was, now = old["environments"][name], new["environments"][name]
         lines += [
@@ -92,15 +69,15 @@ def _identity(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     if old["model"]["sha256"] != new["model"]["sha256"]:
         lines.append("the model is another one: task scores and distances are not of the same thing")
     if old["hardware"] != new["hardware"]:
-        told = [f"{key} {old['hardware'][key]} became {new['hardware'][key]}" for key in sorted(old["hardware"])
-                if old["hardware"][key] != new["hardware"].get(key)]  # fmt: skip
-        lines.append(f"the machine is another one, times are not compared: {'; '.join(told)}")
+        changes = [f"{key} {old['hardware'][key]} became {new['hardware'][key]}" for key in sorted(old["hardware"])
+                   if old["hardware"][key] != new["hardware"].get(key)]  # fmt: skip
+        lines.append(f"the machine is another one, times are not compared: {'; '.join(changes)}")
     return lines
 
 
 def _why(was: dict[str, Any], item: dict[str, Any]) -> str:
     before = {check["name"]: check["verdict"] for check in was["checks"]}
-    turned = [f"{one['name']}: {one['found']}" for one in item["checks"] if before.get(one["name"]) != one["verdict"]]
+    turned = [f"{one['name']}: {one['actual']}" for one in item["checks"] if before.get(one["name"]) != one["verdict"]]
     return f" ({'; '.join(turned[:3])})" if turned else ""
 
 
@@ -109,7 +86,7 @@ def _checks(was: dict[str, Any], item: dict[str, Any]) -> list[str]:
         return []
     before = {check["name"]: check for check in was["checks"]}
     return [
-        f"{check['name']}: {before[check['name']]['verdict']} became {check['verdict']} ({check['found']})"
+        f"{check['name']}: {before[check['name']]['verdict']} became {check['verdict']} ({check['actual']})"
         for check in item["checks"]
         if check["name"] in before and before[check["name"]]["verdict"] != check["verdict"]
     ]
@@ -122,25 +99,28 @@ def _figures(was: dict[str, Any], item: dict[str, Any]) -> list[str]:
         old = before.get((one["side"], one["reference"]))
         if old is None:
             continue
-        low, high = sorted((max(old["kl_max"], FLOOR), max(one["kl_max"], FLOOR)))
-        if high > FACTOR * low:
-            change = f"{old['kl_max']:.3g} became {one['kl_max']:.3g} nats"
-            lines.append(f"{one['side']} against {one['reference']}: largest divergence {change}")
+        for metric in metrics.METRICS:
+            was_value, value = old.get(metric.key), one.get(metric.key)
+            if not metric.change or was_value is None or value is None:
+                continue
+            low, high = sorted(max(metric.distance(number), FLOOR) for number in (was_value, value))
+            if high > FACTOR * low:
+                change = f"{metric.change} {was_value:.3g} became {value:.3g} {metric.unit}".rstrip()
+                lines.append(f"{one['side']} against {one['reference']}: {change}")
     scores = {one["side"]: one for one in was["tasks"]}
     for one in item["tasks"]:
         score = scores.get(one["side"])
         if score is not None and (score["right"], score["n"]) != (one["right"], one["n"]):
             inside = score["low"] <= one["right"] / one["n"] <= score["high"]
-            told = "inside" if inside else "outside"
             lines.append(
                 f"{one['side']}: {score['right']} of {score['n']} right became {one['right']} of {one['n']}, "
-                f"{told} the old 95 % interval"
+                f"{'inside' if inside else 'outside'} the old 95 % interval"
             )
     return lines
 
 
 def _times(was: dict[str, Any], item: dict[str, Any]) -> list[str]:
-    """Times whose ranges do not even touch."""
+    """Return a line for each time whose ranges do not even touch."""
     lines = []
     before = {side["side"]: side["timings"] for side in was["sides"]}
     for side in item["sides"]:

@@ -1,27 +1,41 @@
-"""A session's JSON as Markdown and as HTML; both say what the JSON says, and nothing else."""
+"""A session's JSON as Markdown and as HTML, which hold what the JSON holds and nothing else; and the three as files."""
 
 from __future__ import annotations
 
+import json
 import statistics
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from regression.figures import metrics
 from regression.report.plots import Bar, linear, logarithmic
-
-Report = dict[str, Any]
+from regression.values.result import ReportJson
+from toolkit.files import replace_file
 
 _LABELS = {"first token": "time to first token", "per token": "time per token", "throughput": "throughput"}
 
 
-def markdown(report: Report, difference: list[str] | None = None) -> str:
+def write(report: ReportJson, folder: Path, difference: list[str] | None) -> list[Path]:
+    """Write `report.json`, `report.md` and `report.html` into `folder`, each in one step; return the files."""
+    texts = {
+        "report.json": json.dumps(report, indent=1, ensure_ascii=False) + "\n",
+        "report.md": markdown(report, difference),
+        "report.html": html(report, difference),
+    }
+    for name, text in texts.items():
+        replace_file(folder / name, text)
+    return [folder / name for name in texts]
+
+
+def markdown(report: ReportJson, difference: list[str] | None = None) -> str:
     """Return the report as Markdown."""
     return _environment(html=False).get_template("report.md.j2").render(**_context(report, difference))
 
 
-def html(report: Report, difference: list[str] | None = None) -> str:
-    """Return the report as one HTML file, with its plots and pictures in it."""
+def html(report: ReportJson, difference: list[str] | None = None) -> str:
+    """Return the report as one HTML file, with its plots and images in it."""
     return (
         _environment(html=True)
         .get_template("report.html.j2")
@@ -30,7 +44,7 @@ def html(report: Report, difference: list[str] | None = None) -> str:
 
 
 def _environment(*, html: bool) -> Environment:
-    made = Environment(
+    environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         # Markdown is no markup that a browser runs; the cells escape what would break a table.
         autoescape=html,  # noqa: S701
@@ -39,15 +53,16 @@ def _environment(*, html: bool) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters |= {"figure": _figure, "size": _size, "spread": spread, "cell": _cell, "kernels": kernels}
-    return made
+    environment.filters |= {"figure": _figure, "size": _size, "spread": spread, "cell": _cell, "kernels": kernels}
+    return environment
 
 
-def _context(report: Report, difference: list[str] | None) -> dict[str, Any]:
+def _context(report: ReportJson, difference: list[str] | None) -> dict[str, Any]:
     counts: dict[str, int] = {}
     for item in report["scenarios"]:
         counts[item["verdict"]] = counts.get(item["verdict"], 0) + 1
-    return {"report": report, "counts": counts, "labels": _LABELS, "difference": difference}
+    columns = [metric for metric in metrics.METRICS if metric.title]
+    return {"report": report, "counts": counts, "labels": _LABELS, "columns": columns, "difference": difference}
 
 
 def spread(values: list[float], unit: str = "s") -> str:
@@ -81,8 +96,8 @@ def _cell(text: object) -> str:
 
 
 def _plots(item: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the plots of a scenario that it has figures for."""
-    found = []
+    """Return the titles and plots of a scenario, as far as it has figures for them."""
+    plots = []
     if item["fidelity"]:
         rows = [
             Bar(
@@ -92,12 +107,12 @@ def _plots(item: dict[str, Any]) -> list[tuple[str, str]]:
             )
             for one in item["fidelity"]
         ]
-        found.append(("Largest divergence of a token, nats (side / reference)", logarithmic("divergence", rows)))
+        plots.append(("Largest divergence of a token, nats (side / reference)", logarithmic("divergence", rows)))
     if item["tasks"]:
         first = item["tasks"][0]
         rows = [Bar("unquantized", first["reference_right"] / first["n"])]
         rows += [Bar(one["side"], one["right"] / one["n"], one["low"], one["high"]) for one in item["tasks"]]
-        found.append(("Share of right answers, with 95 % intervals", linear("right answers", rows, top=1.0)))
+        plots.append(("Share of right answers, with 95 % intervals", linear("right answers", rows, top=1.0)))
     timed = [side for side in item["sides"] if side["timings"]]
     for key, label in _LABELS.items():
         factor, unit = (1.0, "") if key == "throughput" else (1e3, " ms")
@@ -111,7 +126,7 @@ def _plots(item: dict[str, Any]) -> list[tuple[str, str]]:
             for side in timed
         ]
         if rows:
-            found.append(
+            plots.append(
                 (f"{label.capitalize()}{', tokens/s' if key == 'throughput' else ''}", linear(label, rows, unit=unit))
             )
-    return found
+    return plots
