@@ -1,21 +1,21 @@
-"""The patches of a rebase: the new file of each, and its outcome."""
+"""The patches of a rebase: the outcome of each, and its new file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import partial
 
-from patchset.engine import export, outcome
-from patchset.engine.outcome import PatchDifference
+from patchset.engine import export
+from patchset.engine.outcome import DROPPED, PatchDifference, compare
 from patchset.engine.renames import pair
-from patchset.engine.replay import ReplayedStep
+from patchset.engine.replay import PatchStep, ReplayedStep, merger
 from patchset.model.patch import Patch, parse
 from patchset.model.series import Entry
-from patchset.rebasing.explain import first_release
 from patchset.rebasing.job import RebaseJob
 from patchset.store.difference import Changes, Comparer, patch_text
 from patchset.store.git import Git
+from patchset.store.merge import Triple
 from patchset.store.objects import blobs
 from patchset.workflow.steps import Stack
 from toolkit.finding import refuse
@@ -43,7 +43,7 @@ class PatchOutcome:
 
     @property
     def changelog_line(self) -> str:
-        what = f"dropped, {self.outcome}" if self.outcome in outcome.DROPPED else self.outcome
+        what = f"dropped, {self.outcome}" if self.outcome in DROPPED else self.outcome
         parts = [f"{self.name}: {what}"]
         if self.release:
             parts.append(f"first in {self.release} of the stored releases")
@@ -58,71 +58,72 @@ class PatchOutcome:
         return "; ".join(parts)
 
 
-class NewSeries:
-    """The series that a rebase gives, as far as its steps are replayed: outcomes and files, patch by patch."""
+@dataclass(frozen=True)
+class NewPatch:
+    """A patch of the old series at the new release.
 
-    def __init__(self, job: RebaseJob, stack: Stack, git: Git, compare: Comparer, steps: list[ReplayedStep]) -> None:
-        self._job = job
-        self._stack = stack
-        self._git = git
-        self._compare = compare
-        self._patches = {patch.name: patch for patch in job.series.patches}
-        self._results = {step.step.name: self._result(step) for step in steps}
+    `entry` and `data` are its line in the new `series` and its file, None where it is dropped. With `parked` it cannot
+    be evaluated and its Applies-To leaves the new release out: it is carried over, commented out in `series`.
+    """
 
-    def outcomes(self) -> tuple[PatchOutcome, ...]:
-        """Return the outcomes in the order of the series, up to the first patch that is not replayed yet."""
-        outcomes = []
-        for entry in self._job.series.entries:
-            name = entry.patch_name
-            if name in self._results:
-                outcomes.append(self._results[name][0])
-            elif self._stack.is_outside(name):
-                detail = f"not evaluated: the archive has none of {', '.join(self._stack.outside[name])}"
-                detail += "; commented out, as Applies-To leaves this release out" if name in self.parked else ""
-                outcomes.append(PatchOutcome(name, "outside", detail))
-            else:
-                break
-        return tuple(outcomes)
+    outcome: PatchOutcome
+    entry: Entry
+    data: bytes | None
+    parked: bool = False
 
-    def files(self) -> list[tuple[Entry, bytes]]:
-        """Return the entries of the new series with their files; `parked` patches are not among them."""
-        files = []
-        for entry, data in zip(self._job.series.entries, self._job.series.files, strict=True):
-            if entry.patch_name in self.parked:
-                continue
-            new = self._results[entry.patch_name][1] if entry.patch_name in self._results else data
-            if new is not None:
-                # What git writes has one leading component, whatever the old patch had.
-                files.append((entry if new == data else replace(entry, strip=1), new))
-        return files
 
-    @cached_property
-    def parked(self) -> frozenset[str]:
-        """The patches that cannot be evaluated, and whose Applies-To leaves the new release out."""
-        release = self._job.base.name
-        return frozenset(
-            name
-            for name, patch in self._patches.items()
-            if release and self._stack.is_outside(name) and export.widened(patch.data, release)[1] is not None
-        )
+def new_patches(
+    job: RebaseJob, stack: Stack, git: Git, compare: Comparer, steps: Sequence[ReplayedStep]
+) -> list[NewPatch]:
+    """Return the patches in the order of the series, up to the first that is not replayed yet."""
+    replayed = {item.step.name: item for item in steps}
+    evaluation = _Evaluation(job, stack, git, compare)
+    patches = []
+    for entry, patch in zip(job.series.entries, job.series.patches, strict=True):
+        if patch.name in replayed:
+            outcome, data = evaluation.outcome(patch, replayed[patch.name])
+            # What git writes has one leading component, whatever the old patch had.
+            patches.append(NewPatch(outcome, entry if data == patch.data else replace(entry, strip=1), data))
+        elif stack.is_outside(patch.name):
+            patches.append(_outside(job, stack, entry, patch))
+        else:
+            break
+    return patches
 
-    def _result(self, item: ReplayedStep) -> tuple[PatchOutcome, bytes | None]:
+
+def _outside(job: RebaseJob, stack: Stack, entry: Entry, patch: Patch) -> NewPatch:
+    """Return a patch of which the archive has no file: it is carried over as it is."""
+    detail = f"not evaluated: the archive has none of {', '.join(stack.outside[patch.name])}"
+    parked = bool(job.base.name) and export.widened(patch.data, job.base.name)[1] is not None
+    detail += "; commented out, as Applies-To leaves this release out" if parked else ""
+    return NewPatch(PatchOutcome(patch.name, "outside", detail), entry, patch.data, parked)
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """What the outcomes of all patches of a rebase are computed from."""
+
+    job: RebaseJob
+    stack: Stack
+    git: Git
+    comparer: Comparer
+
+    def outcome(self, old: Patch, item: ReplayedStep) -> tuple[PatchOutcome, bytes | None]:
         """Return the outcome of a patch, and its new file, None where it is dropped."""
-        old = self._patches[item.step.name]
         if item.skipped:
-            return PatchOutcome(old.name, "skipped", self._job.skips[old.name]), None
+            return PatchOutcome(old.name, "skipped", self.job.skips[old.name]), None
         if item.after == item.before:
             return self._dropped(item), None
-        before = self._compare.compare(item.step.before, item.step.after)
-        after = self._compare.compare(item.before, item.after)
+        before = self.comparer.compare(item.step.before, item.step.after)
+        after = self.comparer.compare(item.before, item.after)
         data, difference = old.data, PatchDifference("unmodified")
         if before != after:
             data, difference = self._rewritten(old, item, before, after)
-        data, applies_to = export.widened(data, self._job.base.name) if self._job.base.name else (data, None)
+        data, applies_to = export.widened(data, self.job.base.name) if self.job.base.name else (data, None)
         release = None
         if difference.outcome == "partly upstreamed":
-            release = first_release(self._job, self._stack, self._git, item.step, partial(self._has_some, old))
-        patch_outcome = PatchOutcome(
+            release = self._first_release(item.step, partial(self._has_some, old))
+        outcome = PatchOutcome(
             old.name,
             difference.outcome,
             difference.detail,
@@ -134,7 +135,7 @@ class NewSeries:
             item.resolved,
             item.chain.releases if item.chain is not None else (),
         )
-        return patch_outcome, data
+        return outcome, data
 
     def _dropped(self, item: ReplayedStep) -> PatchOutcome:
         name, chain = item.step.name, item.chain
@@ -143,23 +144,37 @@ class NewSeries:
             return PatchOutcome(name, "upstreamed", detail, release=chain.landed, intermediate_releases=chain.releases)
         if item.resolved:
             return PatchOutcome(name, "empty", "its resolution leaves upstream's tree as it is", resolved=True)
-        release = first_release(self._job, self._stack, self._git, item.step, lambda tree, merged: tree == merged)
+        release = self._first_release(item.step, lambda tree, merged: tree == merged)
         return PatchOutcome(name, "upstreamed", f"the merged tree is upstream's own ({item.after})", release=release)
+
+    def _rewritten(
+        self, old: Patch, item: ReplayedStep, before: Changes, after: Changes
+    ) -> tuple[bytes, PatchDifference]:
+        kept = frozenset(self.stack.outside.get(old.name, ()))
+        data = export.rewrite(old, partial(self.comparer.text, item.before, item.after), kept)
+        new, findings = parse(old.file, data)
+        refuse(findings, f"the new {old.name}")
+        assert new is not None
+        moved = pair(before, after, lambda oid: blobs(self.git, [oid])[oid])
+        return data, compare(old, new, moved)
+
+    def _first_release(self, step: PatchStep, has: Callable[[str, str], bool]) -> str | None:
+        """Return the first stored release for which `has` is true of its tree and the merge of the step into it.
+
+        None where a release before it conflicts: what that one has cannot be known.
+        """
+        merge = merger(self.git)
+        for base, tree in self.job.stored_releases(self.stack.base.comparable):
+            (merged,) = merge([Triple(step.before, tree, step.after)])
+            if not merged.clean:
+                return None
+            if has(tree, merged.tree):
+                return base.name
+        return None
 
     def _has_some(self, patch: Patch, tree: str, merged: str) -> bool:
         """Return True where a release's tree has all of a patch, or some of it."""
         if merged == tree:
             return True
-        new, _ = parse(patch.file, patch_text(self._git, tree, merged, export.context_of([patch])))
-        return new is not None and bool(outcome.compare(patch, new, {}).landed)
-
-    def _rewritten(
-        self, old: Patch, item: ReplayedStep, before: Changes, after: Changes
-    ) -> tuple[bytes, PatchDifference]:
-        kept = frozenset(self._stack.outside.get(old.name, ()))
-        data = export.rewrite(old, partial(self._compare.text, item.before, item.after), kept)
-        new, findings = parse(old.file, data)
-        refuse(findings, f"the new {old.name}")
-        assert new is not None
-        moved = pair(before, after, lambda oid: blobs(self._git, [oid])[oid])
-        return data, outcome.compare(old, new, moved)
+        new, _ = parse(patch.file, patch_text(self.git, tree, merged, export.context_of([patch])))
+        return new is not None and bool(compare(patch, new, {}).landed)

@@ -26,7 +26,7 @@ _REFS = "refs/patchset/archive/"
 class Archive(Source):
     """The registry file that stands in for the base's commit.
 
-    `exclude` are globs of members that the archive's maker generated and that upstream's tree does not have.
+    `exclude` are globs of generated members, which upstream's tree does not have.
     """
 
     kind: ClassVar[str] = "archive"
@@ -115,7 +115,7 @@ class Archive(Source):
 
     @property
     def fetched_why(self) -> str:
-        return "asked for"
+        return "requested"
 
     @property
     def title(self) -> str:
@@ -127,7 +127,7 @@ class Archive(Source):
 
 
 def download(archive: Archive | Wheel, reporter: Reporter, offline: bool = False) -> Path:
-    """Return the verified archive from the user's cache, fetching it if it is not there.
+    """Return the verified archive from the user's cache; fetch it into the cache first where it is missing.
 
     Raises:
         SourceUnavailable, IntegrityError, EnvironmentProblem: see `cache.fetch`.
@@ -135,30 +135,30 @@ def download(archive: Archive | Wheel, reporter: Reporter, offline: bool = False
     from patchset.sources import cache
 
     with ExitStack() as stack:
-        show = _Show(reporter, stack)
-        return cache.fetch(archive.project, archive.filename, archive.sha256, show, offline=offline)
+        progress = _DownloadProgress(reporter, stack)
+        return cache.fetch(archive.project, archive.filename, archive.sha256, progress, offline=offline)
 
 
-class _Show:
+class _DownloadProgress:
     """The downloader's progress as a task of the reporter, opened when the first byte is expected."""
 
     def __init__(self, reporter: Reporter, stack: ExitStack) -> None:
         self._reporter = reporter
         self._stack = stack
         self._task: Task | None = None
-        self._done = 0
+        self._count = 0
         self._total: int | None = None
 
     def start(self, filename: str, total: int | None, done: int) -> None:
-        self._done, self._total = done, total
+        self._count, self._total = done, total
         if self._task is None:
             self._task = self._stack.enter_context(self._reporter.task(f"download {filename}", total, "bytes"))
         self.advance(0)
 
     def advance(self, count: int) -> None:
-        self._done += count
+        self._count += count
         if self._task is not None:
-            self._task.update(self._done, self._total)
+            self._task.update(self._count, self._total)
 
     def note(self, message: str) -> None:
         self._reporter.note(message)
@@ -167,10 +167,10 @@ class _Show:
 def import_archive(git: Git, archive: Archive, file: Path, reporter: Reporter) -> str:
     """Import a verified archive; the same archive gives the same commit on every machine.
 
-    The commit's date is the newest that the archive holds; generated members are left out, as the base tells.
+    The commit's date is the newest in the archive; the members that `exclude` names are left out.
 
     Raises:
-        IntegrityError: the archive holds what no tree may hold, or gives another tree than is recorded.
+        IntegrityError: a member cannot stand in a git tree, or the tree is not the recorded one.
     """
     from patchset.sources.members import newest_mtime
 
@@ -178,7 +178,7 @@ def import_archive(git: Git, archive: Archive, file: Path, reporter: Reporter) -
     message = f"{archive.filename}\n\nsha256: {archive.sha256}\n"
     scratch = f"refs/patchset/import/{archive.sha256}"
     with reporter.task(f"import {archive.filename}", None, "files") as task:
-        written = import_files(git, scratch, author, message, _wanted(archive, file), task.update)
+        written = import_files(git, scratch, author, message, _kept_members(archive, file), task.update)
     if archive.tree is not None and written.tree != archive.tree:
         git.run("update-ref", "-d", scratch)
         raise IntegrityError(
@@ -190,7 +190,7 @@ def import_archive(git: Git, archive: Archive, file: Path, reporter: Reporter) -
     return written.commit
 
 
-def _wanted(archive: Archive, file: Path) -> Iterator[tuple[str, int, bytes]]:
+def _kept_members(archive: Archive, file: Path) -> Iterator[tuple[str, int, bytes]]:
     from patchset.sources.members import members
 
     for member in members(file):
