@@ -155,7 +155,7 @@ def test_a_release_that_cannot_be_had_is_named(project: tuple[Path, Index], run:
     problems = {column["release"]: column["problem"] for column in found["columns"] if column["problem"]}
     assert list(problems) == ["2.0"]
     result = run("--root", root, "matrix")
-    assert "2.0 was not looked at" in result.out
+    assert "2.0 was not evaluated" in result.out
 
 
 def test_bisect_fetches_what_it_asks_for(project: tuple[Path, Index], run: Run) -> None:

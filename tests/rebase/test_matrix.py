@@ -194,8 +194,8 @@ def test_patches_before_it_are_not_what_upstream_did(history: History, run: Run)
     found = bisect(history, run, "second")
     assert (found["state"], found["after"], found["release"]) == ("conflict", "1.1", "2.0")
     assert [file["path"] for file in found["conflict"]["files"]] == ["pkg/two.py"]
-    told = run("--root", history.path, "rebase", "foo", "2.0").out
-    assert "it fits 1.1, and not 2.0" in told
+    output = run("--root", history.path, "rebase", "foo", "2.0").out
+    assert "last applies to 1.1, first conflicts with 2.0 (local releases)" in output
 
 
 def test_bisect_of_nothing(releases: History, run: Run) -> None:

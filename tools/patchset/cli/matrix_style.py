@@ -1,4 +1,4 @@
-"""How the cells of a matrix look: colour and mark on a terminal, and their legend."""
+"""The look of a matrix's cells: colour and mark on a terminal, and their legend."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MARKS = {
 }
 LEGEND = {
     "clean": "applies as it stands",
-    "merged": "fits by a three-way merge",
+    "merged": "applies by a three-way merge",
     "upstreamed": "upstream has it",
     "conflict": "conflicts",
     "unknown": "not evaluated: an earlier patch conflicts",

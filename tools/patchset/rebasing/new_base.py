@@ -25,9 +25,7 @@ def find(workspace: Workspace, location: Location, wanted: str) -> Base:
     if version is None:
         commit = git.resolve(f"{wanted}^{{commit}}") if (git.gitdir / "HEAD").exists() else None
         if commit is None:
-            raise UsageError(
-                f"{wanted!r} is neither a release nor a commit in {component.path}", remedy="name a release"
-            )
+            raise UsageError(f"{wanted!r} is not a release, nor a commit in {component.path}", remedy="name a release")
         return Base(wanted, model.folder.parent / wanted.replace("/", "-"), (Submodule(commit),))
     name = releases.named(model, version)
     projects = dict.fromkeys((model.index_project, *(wheel.project for wheel in model.wheels)))

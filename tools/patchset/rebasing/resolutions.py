@@ -59,13 +59,6 @@ class Resolutions:
         if files or not merged.paths:
             self._save(_whole(merged), {"files": files})
 
-    def forget(self, merged: Merged) -> None:
-        """Drop what is remembered of a merge."""
-        keys = [_whole(merged)]
-        keys += [_key(stage for stage in merged.stages if stage.path == path) for path in merged.paths]
-        for key in keys:
-            (self._folder / f"{key}.json").unlink(missing_ok=True)
-
     def _load(self, key: str) -> dict[str, Any] | None:
         try:
             values: dict[str, Any] = json.loads((self._folder / f"{key}.json").read_bytes())
