@@ -9,10 +9,9 @@ import click
 from patchset.cli.complete import complete_patches, complete_specs
 from patchset.cli.conflict import print_files, style
 from patchset.cli.context import Context
-from patchset.cli.matrix_style import LEGEND, MARKS
 from patchset.cli.options import common, source_option
 from patchset.rebasing.bisect import BisectReport, SearchRange, bisect
-from patchset.rebasing.matrix import Matrix, ReleaseChoice, matrix
+from patchset.rebasing.matrix import LEGEND, Matrix, ReleaseChoice, matrix
 from toolkit.errors import UsageError
 
 _SOURCE = source_option("The source of all trees; auto takes commits where the repository has all, else archives.")
@@ -23,9 +22,7 @@ _SOURCE = source_option("The source of all trees; auto takes commits where the r
 @click.option("--all", "everything", is_flag=True, help="Every listed release, from the oldest base on.")
 @click.option("--from", "first", metavar="RELEASE", help="The oldest release; every listed one since is taken.")
 @click.option("--to", "last", metavar="RELEASE", help="The newest release.")
-@click.option(
-    "--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a self-contained HTML page."
-)
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a self-contained HTML page.")
 @_SOURCE
 @common(
     """  patchset matrix
@@ -76,6 +73,16 @@ def _version(value: str | None) -> None:
         raise UsageError(f"{value!r} is not a release", remedy="name one such as v0.30.0")
 
 
+_MARKS = {
+    "clean": ("green", "="),
+    "merged": ("cyan", "~"),
+    "upstreamed": ("magenta", "U"),
+    "conflict": ("bold red", "X"),
+    "unknown": ("dim", "."),
+    "outside": ("yellow", "o"),
+}
+
+
 def _print(item: Matrix) -> None:
     import shutil
     import sys
@@ -97,11 +104,11 @@ def _print(item: Matrix) -> None:
         heads = [_head(column.release, item.base) for column in part]
         rows = []
         for at, row in enumerate(item.rows):
-            cells = [MARKS[column.cells[at].state] for column in part]
+            cells = [_MARKS[column.cells[at].state] for column in part]
             rows.append((escape(row.patch), *(f"[{colour}]{sign}[/]" for colour, sign in cells)))
         table("", ("patch", *heads), rows)
-    legend = "  ".join(f"[{MARKS[key][0]}]{MARKS[key][1]}[/] {text}" for key, text in LEGEND.items() if _has(item, key))
-    out.print(legend)
+    states = {cell.state for column in item.columns for cell in column.cells}
+    out.print("  ".join("[{}]{}[/] {}".format(*_MARKS[key], text) for key, text in LEGEND.items() if key in states))
     for row in item.rows:
         for what, release in (("conflicts from", row.breaks), ("upstream has it from", row.upstreamed)):
             if release:
@@ -118,10 +125,6 @@ def _head(release: str, base: str) -> str:
     from toolkit.console import escape
 
     return f"[bold underline]{escape(release)}[/]" if release == base else escape(release)
-
-
-def _has(item: Matrix, state: str) -> bool:
-    return any(cell.state == state for column in item.columns for cell in column.cells)
 
 
 @click.command("bisect")

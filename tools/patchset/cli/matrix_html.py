@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from patchset.cli.matrix_style import LEGEND
-from patchset.rebasing.matrix import Cell, Column, Matrix
+from patchset.rebasing.matrix import LEGEND, Cell, Column, Matrix
 
 _SIGNS = {"clean": "✓", "merged": "≈", "upstreamed": "↑", "conflict": "✗", "unknown": "·", "outside": "○"}
 _STYLE = """

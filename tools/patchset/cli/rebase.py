@@ -10,7 +10,7 @@ from patchset.cli.context import Context
 from patchset.cli.options import common, offline_option, source_option
 from patchset.rebasing import rebase as work
 from patchset.rebasing.explain import ConflictReport
-from patchset.rebasing.outcomes import PatchOutcome
+from patchset.rebasing.new_series import PatchOutcome
 from patchset.rebasing.rebase import RebaseReport
 from toolkit.errors import PatchConflict, UsageError
 

@@ -26,9 +26,15 @@ from patchset.worktree.location import Location
 from toolkit.errors import IntegrityError, SourceUnavailable, UsageError
 from toolkit.files import replace_file
 
-# clean: upstream's files are the ones that the patch was written for; merged: they differ, and it merges cleanly;
-# unknown: not evaluated, since an earlier patch of the series conflicts.
 CellState = Literal["clean", "merged", "upstreamed", "conflict", "unknown", "outside"]
+LEGEND: dict[CellState, str] = {
+    "clean": "applies as it stands",  # upstream's files are the ones that the patch was written for
+    "merged": "applies by a three-way merge",
+    "upstreamed": "upstream has it",
+    "conflict": "conflicts",
+    "unknown": "not evaluated: an earlier patch conflicts",
+    "outside": "its files are not in the archive",
+}
 # Part of the cache's key: to be raised when the cells change their meaning.
 _SCHEMA = 2
 

@@ -17,8 +17,7 @@ from patchset.engine.replay import ReplayConflict, ReplayedStep, merger, replay
 from patchset.rebasing import conflicts, new_base, session
 from patchset.rebasing.explain import ConflictReport, explain
 from patchset.rebasing.job import RebaseJob
-from patchset.rebasing.new_series import write_series
-from patchset.rebasing.outcomes import NewPatch, PatchOutcome, new_patches
+from patchset.rebasing.new_series import NewPatch, PatchOutcome, new_patches, write_series
 from patchset.rebasing.session import RebaseSession, open_session
 from patchset.sources.acquire import StoredBase
 from patchset.store import merge as merging
@@ -70,7 +69,10 @@ def start(workspace: Workspace, wanted: str) -> RebaseReport:
         if (unfinished := session.load(location)) is not None:
             if component.base(wanted) is None and unfinished.base.removeprefix("v") == wanted.removeprefix("v"):
                 return _run(session.resume(workspace, location, unfinished), waiting=unfinished.conflict)
-            raise session.under_way(component, unfinished)
+            raise UsageError(
+                f"a rebase of {component.name} from {unfinished.from_base} to {unfinished.base} is under way",
+                remedy=f"patchset rebase {component.name} --continue, --skip REASON or --abort",
+            )
         if not old.name:
             raise UsageError(
                 f"the series of {component.name} names no release",

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from patchset.model.component import Component
 from patchset.project.base_toml import NAME as BASE_TOML
 from patchset.project.base_toml import base_text, parse_base, read_text
 from patchset.rebasing import conflicts
@@ -84,14 +83,6 @@ def resume(workspace: Workspace, location: Location, session: RebaseSession) -> 
     findings: list[Finding] = []
     draft = parse_base(location.private / "rebase" / session.base, findings)
     return RebaseJob(workspace, location, replace(draft, folder=old.folder.parent / session.base), session.skips)
-
-
-def under_way(component: Component, session: RebaseSession) -> UsageError:
-    """Return the error for a component of which another rebase is under way."""
-    return UsageError(
-        f"a rebase of {component.name} from {session.from_base} to {session.base} is under way",
-        remedy=f"patchset rebase {component.name} --continue, --skip REASON or --abort",
-    )
 
 
 def clean(root: Path, location: Location) -> None:

@@ -74,95 +74,90 @@ def present(git: Git, base: Base, kind: str = AUTO) -> StoredBase | None:
     return None
 
 
-def destination(
-    root: Path, component: Component, base: Base, git: Git, reporter: Reporter, *, offline: bool
-) -> Destination:
-    """Return where a base of a component is brought."""
-    url = submodule.registered_url(root, component.path) or component.url
+@dataclass(frozen=True)
+class Acquisition:
+    """Brings bases of a component into its repository `git`; with `offline` only from this machine."""
 
-    def prepare() -> None:
-        git.init()
-        if url is not None:
-            submodule.register(root, component.path, git, url)
+    root: Path
+    component: Component
+    git: Git
+    reporter: Reporter
+    offline: bool = False
 
-    return Destination(f"{component.name} {base.name}", component.path, url, git, reporter, offline, prepare)
+    def one(self, base: Base, kind: str) -> StoredBase:
+        """Bring a base into the store, from one kind of source, or with `auto` from the first kind that has it.
 
+        Raises:
+            SourceUnavailable: no source gives it; `details` name each refusal.
+            IntegrityError: a source, or its content, is not the recorded one.
+        """
+        stored = present(self.git, base, kind)
+        if stored is not None:
+            return stored
+        destination = self._destination(base)
+        refusals: list[NotObtained] = []
+        for item in chosen(kind):
+            source = base.source(item.kind)
+            if source is None:
+                refusals.append(NotObtained(f"base.toml records no {item.record}"))
+                continue
+            if refusals:
+                self.reporter.note(f"{destination.label}: {refusals[0].message}; taking {source.title}")
+            try:
+                commit = source.fetch(destination)
+            except NotObtained as error:
+                refusals.append(error)
+                continue
+            return StoredBase.of(source, self.git, commit, refusals[-1].why if refusals else source.fetched_why)
+        if kind != AUTO and refusals[0].remedy:
+            raise refusals[0]
+        raise SourceUnavailable(
+            f"{destination.label} cannot be had from {kind if kind != AUTO else 'anywhere'}",
+            details=tuple(refusal.message for refusal in refusals),
+            remedy="check the network, or try the other --source",
+        )
 
-def acquire(
-    root: Path, component: Component, base: Base, git: Git, kind: str, reporter: Reporter, *, offline: bool = False
-) -> StoredBase:
-    """Bring a base into the store, from one kind of source, or with `auto` from the first kind that has it.
+    def alike(self, bases: Sequence[Base], kind: str) -> tuple[StoredBase, ...]:
+        """Bring bases into the store, all from one kind of source: an archive is not all of a commit's tree.
 
-    Raises:
-        SourceUnavailable: no source gives it; `details` name each refusal.
-        IntegrityError: a source, or what it holds, is not what is recorded.
-    """
-    stored = present(git, base, kind)
-    if stored is not None:
-        return stored
-    place = destination(root, component, base, git, reporter, offline=offline)
-    refusals: list[NotObtained] = []
-    candidates = chosen(kind)
-    for item in candidates:
-        source = base.source(item.kind)
-        if source is None:
-            refusals.append(NotObtained(f"base.toml records no {item.record}"))
-            continue
-        if refusals:
-            reporter.note(f"{place.label}: {refusals[0].message}; taking {source.title}")
-        try:
-            commit = source.fetch(place)
-        except NotObtained as error:
-            refusals.append(error)
-            continue
-        return StoredBase.of(source, git, commit, refusals[-1].why if refusals else source.fetched_why)
-    if len(candidates) == 1 and refusals[0].remedy:
-        raise refusals[0]
-    raise SourceUnavailable(
-        f"{place.label} cannot be had from {kind if kind != AUTO else 'anywhere'}",
-        details=tuple(refusal.message for refusal in refusals),
-        remedy="check the network, or try the other --source",
-    )
+        `auto` takes the first kind of which all have one that is in the store or can be fetched.
 
+        Raises:
+            SourceUnavailable: there is no kind of which all can be had.
+        """
+        refusals: list[str] = []
+        candidates = chosen(kind)
+        for number, item in enumerate(candidates, 1):
+            missing = [base.name for base in bases if base.source(item.kind) is None]
+            if missing:
+                refusals.append(f"no {item.record} is known of {', '.join(missing)}")
+                continue
+            try:
+                acquired = [self.one(base, item.kind) for base in bases]
+                return tuple(replace(base, why=refusals[0]) if refusals else base for base in acquired)
+            except SourceUnavailable as error:
+                refusals += [error.message, *error.details]
+                if number < len(candidates):
+                    reason = error.details[0] if error.details else error.message
+                    self.reporter.note(f"{self.component.name}: {reason}; each {candidates[number].record} then")
+        names = " and ".join(base.name for base in bases)
+        raise SourceUnavailable(
+            f"{self.component.name} {names} cannot be had from one kind of source",
+            details=tuple(refusals),
+            remedy="check the network, or name another --source",
+        )
 
-def acquire_alike(
-    root: Path,
-    component: Component,
-    bases: Sequence[Base],
-    git: Git,
-    kind: str,
-    reporter: Reporter,
-    *,
-    offline: bool = False,
-) -> tuple[StoredBase, ...]:
-    """Bring several bases into the store, all from the same kind of source: an archive is not all of a commit's tree.
+    def _destination(self, base: Base) -> Destination:
+        root, component, git = self.root, self.component, self.git
+        url = submodule.registered_url(root, component.path) or component.url
 
-    `auto` takes the first kind of which all have one that is in the store or can be fetched.
+        def prepare() -> None:
+            git.init()
+            if url is not None:
+                submodule.register(root, component.path, git, url)
 
-    Raises:
-        SourceUnavailable: there is no kind of which all can be had.
-    """
-    refusals: list[str] = []
-    candidates = chosen(kind)
-    for number, item in enumerate(candidates, 1):
-        missing = [base.name for base in bases if base.source(item.kind) is None]
-        if missing:
-            refusals.append(f"no {item.record} is known of {', '.join(missing)}")
-            continue
-        try:
-            acquired = [acquire(root, component, base, git, item.kind, reporter, offline=offline) for base in bases]
-            return tuple(replace(base, why=refusals[0]) if refusals else base for base in acquired)
-        except SourceUnavailable as error:
-            refusals += [error.message, *error.details]
-            if number < len(candidates):
-                reason = error.details[0] if error.details else error.message
-                reporter.note(f"{component.name}: {reason}; each {candidates[number].record} then")
-    names = " and ".join(base.name for base in bases)
-    raise SourceUnavailable(
-        f"{component.name} {names} cannot be had from one kind of source",
-        details=tuple(refusals),
-        remedy="check the network, or name another --source",
-    )
+        label = f"{component.name} {base.name}"
+        return Destination(label, component.path, url, git, self.reporter, self.offline, prepare)
 
 
 def common_kind(git: Git, bases: Sequence[Base], kind: str) -> str:
