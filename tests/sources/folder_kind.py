@@ -23,6 +23,8 @@ class Folder(Source):
 
     kind: ClassVar[str] = "folder"
     record: ClassVar[str] = "folder"
+    stored_why: ClassVar[str] = "its folder is imported already"
+    fetched_why: ClassVar[str] = "its folder is there"
 
     path: str
     place: Path
@@ -76,14 +78,6 @@ class Folder(Source):
         contents = ((file.relative_to(self.place).as_posix(), 0o100644, file.read_bytes()) for file in files)
         author = Signature("test", "test@localhost", "0 +0000")
         return import_files(destination.git, f"{REFS}{self.place.name}", author, self.place.name, contents).commit
-
-    @property
-    def stored_why(self) -> str:
-        return "its folder is imported already"
-
-    @property
-    def fetched_why(self) -> str:
-        return "its folder is there"
 
     @property
     def title(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,14 +15,25 @@ from patchset.rebasing.bisect import BisectReport, SearchRange, bisect
 from patchset.rebasing.matrix import LEGEND, Matrix, ReleaseChoice, matrix
 from toolkit.errors import UsageError
 
+
+def _release(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """Return the value of an option that names a release."""
+    from patchset.sources.releases import version_of
+
+    if value is not None and version_of(value) is None:
+        raise UsageError(f"{value!r} is not a release", remedy="name one such as v0.30.0")
+    return value
+
+
+_RELEASE: dict[str, Any] = {"metavar": "RELEASE", "callback": _release}
 _SOURCE = source_option("The source of all trees; auto takes commits where the repository has all, else archives.")
 
 
 @click.command("matrix")
 @click.option("--known", is_flag=True, help="Only local releases; uses no network.")
 @click.option("--all", "everything", is_flag=True, help="Every listed release, from the oldest base on.")
-@click.option("--from", "first", metavar="RELEASE", help="The oldest release; every listed one since is taken.")
-@click.option("--to", "last", metavar="RELEASE", help="The newest release.")
+@click.option("--from", "first", **_RELEASE, help="The oldest release; every listed one since is taken.")
+@click.option("--to", "last", **_RELEASE, help="The newest release.")
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a self-contained HTML page.")
 @_SOURCE
 @common(
@@ -48,8 +60,6 @@ def matrix_command(
     """
     from toolkit.console import print_json
 
-    for value in (first, last):
-        _version(value)
     choice = ReleaseChoice(known, everything, first, last)
     matrices = [matrix(workspace, choice) for workspace in context.workspaces(specs, source)]
     if html is not None:
@@ -64,13 +74,6 @@ def matrix_command(
         for item in matrices:
             _print(item)
     return 0
-
-
-def _version(value: str | None) -> None:
-    from patchset.sources.releases import version_of
-
-    if value is not None and version_of(value) is None:
-        raise UsageError(f"{value!r} is not a release", remedy="name one such as v0.30.0")
 
 
 _MARKS = {
@@ -101,7 +104,8 @@ def _print(item: Matrix) -> None:
     out.print(f"[bold]{escape(item.component)} {escape(item.base)}[/] ({item.source})")
     for start in range(0, len(good), room):
         part = good[start : start + room]
-        heads = [_head(column.release, item.base) for column in part]
+        names = {column.release: escape(column.release) for column in part}
+        heads = [f"[bold underline]{text}[/]" if name == item.base else text for name, text in names.items()]
         rows = []
         for at, row in enumerate(item.rows):
             cells = [_MARKS[column.cells[at].state] for column in part]
@@ -121,17 +125,11 @@ def _print(item: Matrix) -> None:
         out.print(f"[dim]{item.computed} cells computed in {item.seconds:.2f} s ({per:.1f} ms each)[/]")
 
 
-def _head(release: str, base: str) -> str:
-    from toolkit.console import escape
-
-    return f"[bold underline]{escape(release)}[/]" if release == base else escape(release)
-
-
 @click.command("bisect")
 @click.argument("patch", shell_complete=complete_patches)
 @click.argument("spec", required=False, metavar="[COMPONENT[@BASE]]", shell_complete=complete_specs)
-@click.option("--until", metavar="RELEASE", help="Look no further than this release.  [default: the newest]")
-@click.option("--older", is_flag=True, help="Look back from the base, not forward.")
+@click.option("--until", **_RELEASE, help="The last release to test.  [default: the newest]")
+@click.option("--older", is_flag=True, help="Test the releases before the base, not after it.")
 @click.option("--known", is_flag=True, help="Only local releases; uses no network.")
 @_SOURCE
 @common(
@@ -157,7 +155,6 @@ def bisect_command(
     """
     from toolkit.console import print_json
 
-    _version(until)
     workspace, name = context.workspace_with(patch, spec, source)
     report = bisect(workspace, name, SearchRange(until, older, known))
     if as_json:

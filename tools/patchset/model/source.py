@@ -81,6 +81,10 @@ class Source(ABC):
     """The noun for the thing that base.toml records: `commit`, `archive`."""
     has_history: ClassVar[bool] = False
     """True where its commits have upstream's commits as ancestors."""
+    stored_why: ClassVar[str]
+    """The reason, in a few words, for taking a base that the repository has already."""
+    fetched_why: ClassVar[str]
+    """The reason, in a few words, for taking a base that was fetched from this source."""
 
     covers: tuple[str, ...]
     tree: str | None
@@ -127,16 +131,6 @@ class Source(ABC):
             NotObtained: this source cannot give it; the next kind of source is tried.
             PatchsetError: its content must not be used, or the machine lacks something; no other kind is tried.
         """
-
-    @property
-    @abstractmethod
-    def stored_why(self) -> str:
-        """The reason, in a few words, for taking a base that the repository has already."""
-
-    @property
-    @abstractmethod
-    def fetched_why(self) -> str:
-        """The reason, in a few words, for taking a base that was fetched from this source."""
 
     @property
     @abstractmethod

@@ -27,7 +27,7 @@ class BisectReport:
 
     `state` is that of the patch at `release`, the first that differs from `after`, the last one before it; None where
     the patch applies up to `last`. `commit` is upstream's, `subject` its first line, where its history is stored.
-    `tested` are the releases that were looked at.
+    `tested` are the releases at which it was merged.
     """
 
     component: str
@@ -111,7 +111,7 @@ def _step(stack: Stack, name: str) -> PatchStep:
 
 @dataclass
 class _Search:
-    """The states of a step at releases, each of which is brought into the repository when it is looked at."""
+    """The states of a step at releases, each of which is brought into the repository when it is tested."""
 
     workspace: Workspace
     location: Location

@@ -12,7 +12,7 @@ from patchset.model.series import Series
 from patchset.rebasing.conflicts import ConflictTree, conflict_tree
 from patchset.rebasing.resolutions import Resolutions
 from patchset.sources.acquire import present
-from patchset.workflow.steps import StoredRelease, stored_releases
+from patchset.workflow.steps import StoredReleases, stored_releases
 from patchset.workflow.workspace import Workspace
 from patchset.worktree.location import Location
 
@@ -45,13 +45,12 @@ class RebaseJob:
 
     def intermediate_releases(self, kind: str) -> Releases:
         """Return the stored releases between the two bases, the one nearest to the old base first."""
-        return [(item.base.name, item.tree) for item in self._between(kind)]
+        return self._stored(kind).trees_towards(self.base.name)
 
     def stored_releases(self, kind: str) -> list[tuple[Base, str]]:
         """Return the stored releases after the old base, up to the new one, with their trees."""
         new = present(self.location.git, self.base, kind)
-        return [*((item.base, item.tree) for item in self._between(kind)), *([(self.base, new.tree)] if new else [])]
+        return [*self._stored(kind).towards(self.base.name), *([(self.base, new.tree)] if new else [])]
 
-    def _between(self, kind: str) -> list[StoredRelease]:
-        component, old = self.workspace.component, self.workspace.base
-        return stored_releases(component, old, self.location.git, kind).towards(self.base.name)
+    def _stored(self, kind: str) -> StoredReleases:
+        return stored_releases(self.workspace.component, self.workspace.base, self.location.git, kind)

@@ -210,18 +210,14 @@ def _cell(item: ReplayedStep | ReplayConflict, compare: Comparer) -> Cell:
     return Cell("clean" if same else "merged", (), along)
 
 
-def _rows(series: Series, base: Base, columns: tuple[Column, ...]) -> tuple[Row, ...]:
-    return tuple(_row(at, entry.patch_name, base, columns) for at, entry in enumerate(series.entries))
+def _rows(series: Series, base: Base, columns: Sequence[Column]) -> tuple[Row, ...]:
+    newer = [column for column in columns if column.cells and Version(column.release) > Version(base.name)]
 
-
-def _row(at: int, name: str, base: Base, columns: Sequence[Column]) -> Row:
-    start = Version(base.name)
-    newer = [column for column in columns if column.cells and Version(column.release) > start]
-
-    def first(state: CellState) -> str | None:
+    def first(at: int, state: CellState) -> str | None:
         return next((column.release for column in newer if column.cells[at].state == state), None)
 
-    return Row(name, first("conflict"), first("upstreamed"))
+    names = [entry.patch_name for entry in series.entries]
+    return tuple(Row(name, first(at, "conflict"), first(at, "upstreamed")) for at, name in enumerate(names))
 
 
 def _file(

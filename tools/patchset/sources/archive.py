@@ -31,6 +31,8 @@ class Archive(Source):
 
     kind: ClassVar[str] = "archive"
     record: ClassVar[str] = "archive"
+    stored_why: ClassVar[str] = "it is imported already"
+    fetched_why: ClassVar[str] = "requested"
 
     project: str
     filename: str
@@ -108,14 +110,6 @@ class Archive(Source):
         file = download(self, destination.reporter, destination.offline)
         destination.prepare()
         return import_archive(destination.git, self, file, destination.reporter)
-
-    @property
-    def stored_why(self) -> str:
-        return "it is imported already"
-
-    @property
-    def fetched_why(self) -> str:
-        return "requested"
 
     @property
     def title(self) -> str:

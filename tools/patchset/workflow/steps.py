@@ -64,33 +64,27 @@ def stack_of(location: Location, series: Series, base: StoredBase) -> Stack:
 
 
 @dataclass(frozen=True)
-class StoredRelease:
-    """A release whose tree is in the repository."""
-
-    version: Version
-    base: Base
-    tree: str
-
-
-@dataclass(frozen=True)
 class StoredReleases:
-    """The releases in the repository from one kind of source, oldest first; `start` is the version of the series."""
+    """The releases in the repository from one kind of source, (base, tree), oldest first.
+
+    `start` is the version of the series.
+    """
 
     start: Version | None
-    releases: tuple[StoredRelease, ...]
+    releases: tuple[tuple[Base, str], ...]
 
-    def towards(self, release: str) -> list[StoredRelease]:
+    def towards(self, release: str) -> list[tuple[Base, str]]:
         """Return those between the series' base and a release, the one nearest to the base first."""
         end = releases.version_of(release)
         if self.start is None or end is None:
             return []
         low, high = min(self.start, end), max(self.start, end)
-        between = [item for item in self.releases if low < item.version < high]
+        between = [(base, tree) for base, tree in self.releases if low < Version(base.name) < high]
         return between if self.start < end else between[::-1]
 
     def trees_towards(self, release: str) -> list[tuple[str, str]]:
         """Return the same as (name, tree): the intermediate releases that `engine.replay` merges along."""
-        return [(item.base.name, item.tree) for item in self.towards(release)]
+        return [(base.name, tree) for base, tree in self.towards(release)]
 
 
 def stored_releases(component: Component, base: Base, git: Git, kind: str) -> StoredReleases:
@@ -100,6 +94,4 @@ def stored_releases(component: Component, base: Base, git: Git, kind: str) -> St
         return StoredReleases(None, ())
     bases = releases.stored(component, releases.model_of(component, base), git)
     stored = ((item, present(git, item, kind)) for item in bases)
-    return StoredReleases(
-        start, tuple(StoredRelease(Version(item.name), item, at.tree) for item, at in stored if at is not None)
-    )
+    return StoredReleases(start, tuple((item, at.tree) for item, at in stored if at is not None))
