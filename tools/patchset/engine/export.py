@@ -90,7 +90,7 @@ def with_message(data: bytes, message: str) -> bytes:
 
 
 def unusable(message: str) -> str | None:
-    """Return why a message cannot stand in a patch file, or None: readers would take a part of it for the diff."""
+    """Return the reason for which a message would be read as a part of the diff in a patch file, or None."""
     for line in message.split("\n"):
         if line.rstrip() == "---" or line.startswith(("diff --git ", "Index: ")):
             return f"its message has a line {line.strip()!r}, which would end the message in a patch file"

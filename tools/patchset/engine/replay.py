@@ -119,7 +119,7 @@ def replay(
 def merge_earlier(earlier: Sequence[PatchStep], onto: str, merge: Merge) -> str:
     """Return tree `onto` with the steps of a series that precede one: the tree that this one is replayed on.
 
-    Where an earlier step conflicts, its files have markers. A step that does not touch them is not affected.
+    The files of an earlier step that conflicts have markers; a step that does not touch them is not affected.
     """
     for step in earlier:
         (merged,) = merge([Triple(step.before, onto, step.after)])

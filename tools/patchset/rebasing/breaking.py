@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -37,14 +38,7 @@ def first_wrong(count: int, wrong: Callable[[int], bool]) -> int | None:
     """
     if not count or not wrong(count - 1):
         return None
-    low, high = -1, count - 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        if wrong(middle):
-            high = middle
-        else:
-            low = middle
-    return high
+    return bisect_left(range(count - 1), True, key=wrong)
 
 
 def breaking_commit(

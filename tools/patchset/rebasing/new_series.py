@@ -53,7 +53,7 @@ class PatchOutcome:
         what = f"dropped, {self.outcome}" if self.outcome in DROPPED else self.outcome
         parts = [f"{self.name}: {what}"]
         if self.release:
-            parts.append(f"first in {self.release} of the stored releases")
+            parts.append(f"first in {self.release} of the local releases")
         if self.detail:
             parts.append(self.detail)
         if self.intermediate_releases:
@@ -89,7 +89,7 @@ def new_patches(
     for entry, patch in zip(job.series.entries, job.series.patches, strict=True):
         if patch.name in replayed:
             outcome, data = evaluation.outcome(patch, replayed[patch.name])
-            # What git writes has one leading component, whatever the old patch had.
+            # Git's diffs have one leading component, whatever the old patch had.
             patches.append(NewPatch(outcome, entry if data == patch.data else replace(entry, strip=1), data))
         elif stack.is_outside(patch.name):
             patches.append(_outside(job, stack, entry, patch))

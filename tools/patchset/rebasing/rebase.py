@@ -117,7 +117,7 @@ def skip(workspace: Workspace, reason: str) -> RebaseReport:
 
 
 def abort(workspace: Workspace) -> RebaseSession:
-    """End a rebase; its work tree goes, everything else is as it was before. Resolutions stay remembered."""
+    """End a rebase: remove its work tree; everything else is as before. Resolutions stay remembered."""
     with open_session(workspace) as (location, unfinished):
         session.clean(workspace.root, location)
         return unfinished

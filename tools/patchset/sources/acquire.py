@@ -163,8 +163,8 @@ class Acquisition:
 def common_kind(git: Git, bases: Sequence[Base], kind: str) -> str:
     """Return the kind of source by which bases can be compared: the first of which the store has all.
 
-    Where the store has all of none, it is the first base's kind with a package index, since that has every release;
-    else the first base's preferred kind.
+    Without such a kind, it is the first base's kind with a package index, since that has every release; else its
+    preferred kind.
     """
     if kind != AUTO:
         return kind

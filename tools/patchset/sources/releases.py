@@ -58,7 +58,7 @@ def list_files(project: str, private: Path, reporter: Reporter, *, offline: bool
         try:
             listed = Registry(note=reporter.note).listed(project)
         except SourceUnavailable as error:
-            known = "the remembered listing is used" if project in remembered else "stored releases only"
+            known = "the remembered listing is used" if project in remembered else "local releases only"
             reporter.note(f"{error.message}; {known}")
             return remembered.get(project, {})
     files = {item.filename: sha256 for item in listed if (sha256 := item.sha256 or _hashed(item))}
