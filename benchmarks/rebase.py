@@ -31,12 +31,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--series", default="v0.30.0", metavar="BASE", help="of vLLM; default: %(default)s")
     parser.add_argument("--onto", default="v0.31.0", metavar="RELEASE", help="default: %(default)s")
-    given = parser.parse_args()
-    rounds = given.rounds
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="patchset-bench-") as folder:
-        project = Project(Path(folder), given.series, given.onto)
-        hop(project, rounds)
-        matrix(project, rounds)
+        project = Project(Path(folder), options.series, options.onto)
+        hop(project, options.rounds)
+        matrix(project, options.rounds)
     print(f"peak memory of any process: {peak_memory():.0f} MB")
 
 
@@ -54,27 +53,17 @@ class Project:
         for base in (self.root / "patches/vllm").iterdir():
             if base.is_dir() and base.name != old:
                 shutil.rmtree(base)
-        command = (
-            *self.tool,
-            "matrix",
-            f"vllm@{old}",
-            "--from",
-            min(FIRST, new),
-            "--to",
-            LAST,
-            "--source",
-            "archive",
-            "--json",
-        )
+        span = ("--from", min(FIRST, new), "--to", LAST)
+        command = (*self.tool, "matrix", f"vllm@{old}", *span, "--source", "archive", "--json")
         self._cut(json.loads(run(*command))[0])
         run(*self.tool, "apply", f"vllm@{old}", "--source", "archive")
         run(*command)
         self.store = self.root / ".patchset/modules/extern/vllm"
-        self.made = set((self.store / "patchset/made").iterdir())
+        self.results = set((self.store / "patchset/made").iterdir())
 
-    def _cut(self, found: dict[str, Any]) -> None:
+    def _cut(self, matrix: dict[str, Any]) -> None:
         """Leave the first patches, those that merge into `new`, in the series."""
-        (column,) = (item for item in found["columns"] if item["release"] == self.new)
+        (column,) = (item for item in matrix["columns"] if item["release"] == self.new)
         states = [cell["state"] for cell in column["cells"]]
         names = _names(self)
         kept = names[: states.index("conflict")] if "conflict" in states else names
@@ -113,7 +102,7 @@ def hop(project: Project, rounds: int) -> None:
 
     def fresh() -> None:
         shutil.rmtree(target, ignore_errors=True)
-        for file in set((project.store / "patchset/made").iterdir()) - project.made:
+        for file in set((project.store / "patchset/made").iterdir()) - project.results:
             file.unlink()
 
     command = (*project.tool, "rebase", f"vllm@{project.old}", project.new, "--offline")
@@ -145,21 +134,18 @@ def hop(project: Project, rounds: int) -> None:
 # In a process that has loaded everything: the whole rebase, and the merges of it alone.
 INSIDE = """
 import resource, shutil, statistics, sys, time
-from functools import partial
 from pathlib import Path
-from patchset.engine.replay import replay
+from patchset.engine.replay import merger, replay
 from patchset.project.project import load
-from toolkit.progress import Quiet
-from patchset.sources.acquire import present
-from patchset.store.merge import merge, scratch
-from patchset.workflow.workspace import read_series
 from patchset.rebasing.rebase import start
+from patchset.sources.acquire import present
+from patchset.store.merge import scratch
 from patchset.workflow.steps import stack_of
-from patchset.worktree.location import locate
+from patchset.workflow.workspace import Workspace
 
 root, old, new, rounds = Path(sys.argv[1]), *sys.argv[2:4], int(sys.argv[4])
-made = root / ".patchset/modules/extern/vllm/patchset/made"
-kept = set(made.iterdir())
+results = root / ".patchset/modules/extern/vllm/patchset/made"
+kept = set(results.iterdir())
 
 def clock():
     usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
@@ -169,23 +155,23 @@ whole, merges = [], []
 for _ in range(rounds + 1):
     project = load(root)
     component = project.component("vllm")
-    base = component.base(old)
+    workspace = Workspace(project, component, component.base(old), source="archive", offline=True)
     before = clock()
-    start(project, component, base, new, "archive", Quiet(), offline=True)
+    start(workspace, new)
     whole.append([b - a for a, b in zip(before, clock())])
     target = load(root).component("vllm").base(new)
-    location = locate(root, component)
-    stack = stack_of(location, read_series(component, base), present(location.git, base, "archive"))
-    onto = location.git.tree_of(present(location.git, target, "archive").commit)
+    location = workspace.location
+    stack = stack_of(location, workspace.series, present(location.git, workspace.base, "archive"))
+    onto = present(location.git, target, "archive").tree
     before = clock()
     with scratch(location.git, location.private) as git:
-        replay(stack.steps, onto, partial(merge, git))
+        replay(stack.steps, onto, merger(git))
     merges.append([b - a for a, b in zip(before, clock())])
     shutil.rmtree(root / "patches/vllm" / new)
-    for file in set(made.iterdir()) - kept:
+    for file in set(results.iterdir()) - kept:
         file.unlink()
-for found in (whole, merges):
-    print(*(statistics.median(values) for values in zip(*found[1:])))
+for times in (whole, merges):
+    print(*(statistics.median(values) for values in zip(*times[1:])))
 """
 OURS = ("rebase", "rebase beyond start-up", "rebase in a warm process", "its merges alone")
 
@@ -213,8 +199,8 @@ def race_both(contenders: Sequence[Contender], rounds: int) -> tuple[dict[str, f
     return _medians(wall), _medians(cpu)
 
 
-def _medians(found: dict[str, list[float]]) -> dict[str, float]:
-    return {name: statistics.median(values) for name, values in found.items()}
+def _medians(times: dict[str, list[float]]) -> dict[str, float]:
+    return {name: statistics.median(values) for name, values in times.items()}
 
 
 def children() -> float:
@@ -233,13 +219,14 @@ def matrix(project: Project, rounds: int) -> None:
     command = (*project.tool, "matrix", f"vllm@{project.old}", "--known", "--source", "archive", "--json")
     cache = project.store / "patchset/matrix"
     code = (
-        "import resource, sys\nfrom pathlib import Path\nfrom patchset.project.project import load, pinned\n"
-        "from patchset.rebasing.matrix import Choice, matrix\nfrom toolkit.progress import Quiet\n"
-        "component = load(Path(sys.argv[1])).component('vllm')\n"
-        f"base, choice = component.base('{project.old}'), Choice(known=True)\n"
-        "found = matrix(load(Path(sys.argv[1])), component, base, choice, 'archive', Quiet())\n"
+        "import resource, sys\nfrom pathlib import Path\nfrom patchset.project.project import load\n"
+        "from patchset.rebasing.matrix import ReleaseChoice, matrix\n"
+        "from patchset.workflow.workspace import Workspace\n"
+        "project = load(Path(sys.argv[1]))\ncomponent = project.component('vllm')\n"
+        f"workspace = Workspace(project, component, component.base('{project.old}'), source='archive')\n"
+        "result = matrix(workspace, ReleaseChoice(known=True))\n"
         "usage = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
-        "print(found.computed, found.seconds, usage.ru_utime + usage.ru_stime)\n"
+        "print(result.computed, result.seconds, usage.ru_utime + usage.ru_stime)\n"
     )
     times, processors, cells = [], [], 0
     for _ in range(rounds):

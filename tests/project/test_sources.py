@@ -97,7 +97,7 @@ def test_the_archive(project: Project, run: Run) -> None:
     result = apply(run, project, "--json", "--source", "archive")
     assert result.code == 0, result.err
     (report,) = json.loads(result.out)
-    assert (report["source"], report["why"]) == ("archive", "asked for")
+    assert (report["source"], report["why"]) == ("archive", "requested")
     assert project.root.tree_on_disk() == project.root.upstream.tree()
     assert git(project.root.extern, "status", "--porcelain") == ""
     # The second root takes it from the cache, and comes to the same commits.

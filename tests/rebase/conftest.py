@@ -83,11 +83,11 @@ class History:
         return git(self.upstream.path, "rev-parse", f"{name}^{{tree}}")
 
     def rebase(self, run: Run, *args: object, code: int = 0) -> dict[str, Any]:
-        """Run rebase, to 2.0 where nothing else is asked, and return its report."""
+        """Run rebase, to 2.0 where nothing else is named, and return its report."""
         result = run("--root", self.path, "rebase", "foo", *(args or ("2.0",)), "--json")
         assert result.code == code, result.out + result.err
-        found: dict[str, Any] = json.loads(result.out)
-        return found
+        report: dict[str, Any] = json.loads(result.out)
+        return report
 
     def outcomes(self, run: Run, *args: object) -> dict[str, str]:
         return {item["name"]: item["outcome"] for item in self.rebase(run, *args)["patches"]}

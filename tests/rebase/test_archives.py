@@ -1,4 +1,4 @@
-"""Releases that are found on a package index: described, recorded by hash, and compared archive with archive."""
+"""Releases listed by a package index: described, recorded by hash, and compared archive with archive."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Index:
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
         wheel = self.folder / f"{name}-py3-none-any.whl"
         wheel.write_bytes(f"wheel {version}".encode())
-        for path, found in ((file, digest), (wheel, hashlib.sha256(wheel.read_bytes()).hexdigest())):
-            self.links.append(f'<a href="{path.as_uri()}#sha256={found}">{path.name}</a>')
+        for path, sha256 in ((file, digest), (wheel, hashlib.sha256(wheel.read_bytes()).hexdigest())):
+            self.links.append(f'<a href="{path.as_uri()}#sha256={sha256}">{path.name}</a>')
         self.page.write_text("<!DOCTYPE html><html><body>" + "\n".join(self.links) + "</body></html>")
         return digest
 
@@ -102,7 +102,7 @@ def test_a_release_from_the_index_is_recorded_by_hash(project: tuple[Path, Index
     assert f'file = "foo-1.1.tar.gz"\nsha256 = "{digest}"' in text
     assert f'file = "foo-1.1-py3-none-any.whl"\nsha256 = "{wheel}"' in text
     assert f'patched-tree = "{report["patched_tree"]}"' in text
-    # What nobody could look at is carried over as it is, and said to be.
+    # A patch that cannot be evaluated is carried over as it is, and reported so.
     old, new = (root / f"patches/foo/{base}/docs.patch" for base in ("1.0", "1.1"))
     assert old.read_bytes() == new.read_bytes()
     assert "docs: outside; not evaluated" in (root / "patches/foo/1.1/CHANGELOG.md").read_text()
@@ -133,36 +133,36 @@ def test_the_matrix_finds_new_releases_and_remembers_them(
     project: tuple[Path, Index], run: Run, upstream: Upstream
 ) -> None:
     root, index = project
-    (found,) = call(run, root, "matrix")
-    states = {column["release"]: [cell["state"] for cell in column["cells"]] for column in found["columns"]}
+    (report,) = call(run, root, "matrix")
+    states = {column["release"]: [cell["state"] for cell in column["cells"]] for column in report["columns"]}
     assert states == {"1.0": ["clean", "outside"], "1.1": ["merged", "outside"], "2.0": ["conflict", "outside"]}
     upstream.commit("2.1", {"README": "newest\n"})
     index.publish(upstream, "2.1")
-    (found,) = call(run, root, "matrix")
-    assert [column["release"] for column in found["columns"]] == ["1.0", "1.1", "2.0", "2.1"]
+    (report,) = call(run, root, "matrix")
+    assert [column["release"] for column in report["columns"]] == ["1.0", "1.1", "2.0", "2.1"]
     # Without the index there is what is here.
     index.page.unlink()
     (again,) = call(run, root, "matrix", "--known")
-    assert again == found
+    assert again == report
     (again,) = call(run, root, "matrix")
-    assert again == found
+    assert again == report
 
 
 def test_a_release_that_cannot_be_had_is_named(project: tuple[Path, Index], run: Run) -> None:
     root, index = project
     (index.folder / "foo-2.0.tar.gz").write_bytes(b"other bytes")
-    (found,) = call(run, root, "matrix")
-    problems = {column["release"]: column["problem"] for column in found["columns"] if column["problem"]}
+    (report,) = call(run, root, "matrix")
+    problems = {column["release"]: column["problem"] for column in report["columns"] if column["problem"]}
     assert list(problems) == ["2.0"]
     result = run("--root", root, "matrix")
-    assert "2.0 was not looked at" in result.out
+    assert "2.0 was not evaluated" in result.out
 
 
 def test_bisect_fetches_what_it_asks_for(project: tuple[Path, Index], run: Run) -> None:
     root, _ = project
-    found = call(run, root, "bisect", "code")
-    assert (found["state"], found["after"], found["release"]) == ("conflict", "1.1", "2.0")
-    assert found["commit"] is None
+    report = call(run, root, "bisect", "code")
+    assert (report["state"], report["after"], report["release"]) == ("conflict", "1.1", "2.0")
+    assert report["commit"] is None
 
 
 def test_a_release_that_nobody_lists(project: tuple[Path, Index], run: Run) -> None:

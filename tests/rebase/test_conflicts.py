@@ -41,14 +41,14 @@ def test_the_report_names_file_hunk_and_release(stopped: History, run: Run) -> N
     assert report["outcome"] == "conflict"
     assert [item["name"] for item in report["patches"]] == ["first"]
     assert report["remaining"] == ["third"]
-    found = report["conflict"]
-    (file,) = found["files"]
-    assert (found["patch"], file["path"], file["kind"]) == ("second", "pkg/one.py", "contents")
+    conflict = report["conflict"]
+    (file,) = conflict["files"]
+    assert (conflict["patch"], file["path"], file["kind"]) == ("second", "pkg/one.py", "contents")
     (hunk,) = file["hunks"]
     assert hunk["hunk"] == 1
     assert "-line 7\n+line VII" in hunk["upstream"][0]
-    assert (found["after"], found["release"]) == ("1.5", "2.0")
-    assert git(stopped.extern, "log", "-1", "--format=%s", found["commit"]) == "upstream 2.0.0"
+    assert (conflict["after"], conflict["release"]) == ("1.5", "2.0")
+    assert git(stopped.extern, "log", "-1", "--format=%s", conflict["commit"]) == "upstream 2.0.0"
     text = run("--root", stopped.path, "rebase", "foo", "2.0").out
     assert "hunk 1 (@@ -4,7 +4,7 @@)" in text
     assert "patchset rebase foo --continue" in text

@@ -13,7 +13,7 @@ from patchset.store.objects import Signature, import_files
 
 WHO = Signature("A", "a@example.org", "1763899200 +0000")
 START = b"".join(b"line %d\n" % number for number in range(20))
-# Lines that end an answer of the process, were they not told from those of a file.
+# Lines that end an answer of the process, were they not distinguished from those of a file.
 TREES: list[dict[str, bytes]] = [
     {"a.py": START, "b.bin": b"\0\1\2end\n"},
     {"a.py": START.replace(b"line 3\n", b"end\n"), "b.bin": b"\0\1\2end\n"},
@@ -32,11 +32,11 @@ def git(tmp_path: Path) -> Git:
 
 @pytest.fixture
 def trees(git: Git) -> list[str]:
-    made = []
+    trees = []
     for number, files in enumerate(TREES):
         entries = [(path, 0o100644, data) for path, data in files.items()]
-        made.append(import_files(git, f"refs/heads/{number}", WHO, "m", entries).tree)
-    return made
+        trees.append(import_files(git, f"refs/heads/{number}", WHO, "m", entries).tree)
+    return trees
 
 
 @pytest.mark.parametrize("context", [0, 2, 3])

@@ -58,7 +58,7 @@ def test_a_clean_rebase(history: History) -> None:
     wanted = files(history.path / "patches")
     for step in steps(9):
         remove(history.new)
-        # What the run before it has computed is found again; it must be as sure without.
+        # What the run before it has computed is used again; it must be as sure without.
         remove(history.extern / ".git/patchset/made")
         if not killed_at(step, "parent", history, "rebase", "foo", "2.0"):
             break

@@ -1,4 +1,4 @@
-"""matrix and bisect: every patch against every release, and who broke it."""
+"""matrix and bisect: every patch against every release, and the release that broke it."""
 
 from __future__ import annotations
 
@@ -41,30 +41,30 @@ def releases(history: History) -> History:
 def matrix(history: History, run: Run, *args: object) -> dict[str, Any]:
     result = run("--root", history.path, "matrix", "--known", "--json", *args)
     assert result.code == 0, result.err
-    (found,) = json.loads(result.out)
-    assert isinstance(found, dict)
-    return found
+    (report,) = json.loads(result.out)
+    assert isinstance(report, dict)
+    return report
 
 
-def states(found: dict[str, Any]) -> dict[str, list[str]]:
-    return {column["release"]: [cell["state"] for cell in column["cells"]] for column in found["columns"]}
+def states(report: dict[str, Any]) -> dict[str, list[str]]:
+    return {column["release"]: [cell["state"] for cell in column["cells"]] for column in report["columns"]}
 
 
 def test_states(releases: History, run: Run) -> None:
-    found = matrix(releases, run)
-    assert states(found) == {
+    report = matrix(releases, run)
+    assert states(report) == {
         "1.0": ["clean", "clean", "clean"],
         "1.1": ["merged", "clean", "clean"],
         "1.2": ["upstreamed", "clean", "clean"],
         "2.0": ["upstreamed", "conflict", "unknown"],
         "2.1": ["upstreamed", "conflict", "unknown"],
     }
-    assert [(row["patch"], row["breaks"], row["upstreamed"]) for row in found["rows"]] == [
+    assert [(row["patch"], row["breaks"], row["upstreamed"]) for row in report["rows"]] == [
         ("first", None, "1.2"),
         ("second", "2.0", None),
         ("third", None, None),
     ]
-    column = found["columns"][3]
+    column = report["columns"][3]
     assert column["cells"][1]["paths"] == ["pkg/two.py"]
 
 
@@ -121,10 +121,10 @@ class Page(HTMLParser):
         self.depth: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = dict(attrs)
-        self.fetched += [str(found[key]) for key in ("src", "href") if key in found]
-        if tag == "span" and "title" in found:
-            self.states.append(str(found["class"]))
+        values = dict(attrs)
+        self.fetched += [str(values[key]) for key in ("src", "href") if key in values]
+        if tag == "span" and "title" in values:
+            self.states.append(str(values["class"]))
         if tag not in ("meta", "link", "br"):
             self.depth.append(tag)
 
@@ -150,8 +150,8 @@ def test_the_page_is_complete_in_itself(releases: History, run: Run, tmp_path: P
 def bisect(history: History, run: Run, *args: object) -> dict[str, Any]:
     result = run("--root", history.path, "bisect", *args, "--known", "--json")
     assert result.code == 0, result.err
-    found: dict[str, Any] = json.loads(result.out)
-    return found
+    report: dict[str, Any] = json.loads(result.out)
+    return report
 
 
 def test_bisect_answers_to_its_old_name(releases: History, run: Run) -> None:
@@ -161,10 +161,10 @@ def test_bisect_answers_to_its_old_name(releases: History, run: Run) -> None:
 
 
 def test_bisect_finds_release_and_commit(releases: History, run: Run) -> None:
-    found = bisect(releases, run, "second")
-    assert (found["state"], found["after"], found["release"]) == ("conflict", "1.2", "2.0")
-    assert found["subject"] == "upstream 2.0.1"
-    assert found["conflict"]["files"][0]["hunks"][0]["hunk"] == 1
+    report = bisect(releases, run, "second")
+    assert (report["state"], report["after"], report["release"]) == ("conflict", "1.2", "2.0")
+    assert report["subject"] == "upstream 2.0.1"
+    assert report["conflict"]["files"][0]["hunks"][0]["hunk"] == 1
     text = run("--root", releases.path, "bisect", "second", "--known").out
     assert "second conflicts with 2.0; it applies to 1.2" in text
     assert "upstream 2.0.1" in text
@@ -172,14 +172,14 @@ def test_bisect_finds_release_and_commit(releases: History, run: Run) -> None:
 
 
 def test_bisect_finds_who_has_it(releases: History, run: Run) -> None:
-    found = bisect(releases, run, "first")
-    assert (found["state"], found["after"], found["release"]) == ("upstreamed", "1.1", "1.2")
-    assert found["subject"] == "upstream 1.2.0"
+    report = bisect(releases, run, "first")
+    assert (report["state"], report["after"], report["release"]) == ("upstreamed", "1.1", "1.2")
+    assert report["subject"] == "upstream 1.2.0"
 
 
 def test_bisect_of_what_nobody_broke(releases: History, run: Run) -> None:
-    found = bisect(releases, run, "third")
-    assert (found["state"], found["release"], found["last"]) == (None, None, "2.1")
+    report = bisect(releases, run, "third")
+    assert (report["state"], report["release"], report["last"]) == (None, None, "2.1")
     assert "third applies up to 2.1" in run("--root", releases.path, "bisect", "third", "--known").out
 
 
@@ -191,11 +191,11 @@ def test_patches_before_it_are_not_what_upstream_did(history: History, run: Run)
     history.release("1.1", replace("pkg/one.py", "line 1\n", "line one\n"))
     history.release("2.0", replace("pkg/two.py", "two 7\n", "two VII\n"))
     history.ready()
-    found = bisect(history, run, "second")
-    assert (found["state"], found["after"], found["release"]) == ("conflict", "1.1", "2.0")
-    assert [file["path"] for file in found["conflict"]["files"]] == ["pkg/two.py"]
-    told = run("--root", history.path, "rebase", "foo", "2.0").out
-    assert "it fits 1.1, and not 2.0" in told
+    report = bisect(history, run, "second")
+    assert (report["state"], report["after"], report["release"]) == ("conflict", "1.1", "2.0")
+    assert [file["path"] for file in report["conflict"]["files"]] == ["pkg/two.py"]
+    output = run("--root", history.path, "rebase", "foo", "2.0").out
+    assert "last applies to 1.1, first conflicts with 2.0 (local releases)" in output
 
 
 def test_bisect_of_nothing(releases: History, run: Run) -> None:
@@ -219,20 +219,20 @@ def gradual(history: History) -> History:
 
 
 def test_a_cell_says_what_a_rebase_would_give_along_intermediate_releases(gradual: History, run: Run) -> None:
-    found = matrix(gradual, run)
-    assert states(found) == {
+    report = matrix(gradual, run)
+    assert states(report) == {
         "1.0": ["clean", "clean"],
         "1.5": ["merged", "clean"],
         "2.0": ["merged", "clean"],
         "3.0": ["conflict", "unknown"],
     }
-    assert found["columns"][2]["cells"][0]["intermediate_releases"] == ["1.5"]
-    assert found["columns"][3]["cells"][0]["paths"] == ["lib/uno.py"]
-    assert matrix(gradual, run) == found
+    assert report["columns"][2]["cells"][0]["intermediate_releases"] == ["1.5"]
+    assert report["columns"][3]["cells"][0]["paths"] == ["lib/uno.py"]
+    assert matrix(gradual, run) == report
     assert gradual.rebase(run)["outcome"] == "rebased"
 
 
 def test_bisect_goes_along_intermediate_releases_as_well(gradual: History, run: Run) -> None:
-    found = bisect(gradual, run, "change", "--known")
-    assert (found["state"], found["after"], found["release"]) == ("conflict", "2.0", "3.0")
-    assert [file["path"] for file in found["conflict"]["files"]] == ["lib/uno.py"]
+    report = bisect(gradual, run, "change", "--known")
+    assert (report["state"], report["after"], report["release"]) == ("conflict", "2.0", "3.0")
+    assert [file["path"] for file in report["conflict"]["files"]] == ["lib/uno.py"]

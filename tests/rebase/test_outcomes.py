@@ -32,9 +32,9 @@ CLASSES = "".join(
 def into_class(name: str, line: str) -> Edit:
     def edit(top: Path) -> None:
         text = (top / "pkg/classes.py").read_text()
-        head, found, tail = text.partition(f"class {name}:\n    def load(self):\n        check()\n")
-        assert found
-        (top / "pkg/classes.py").write_text(f"{head}{found}        {line}\n{tail}")
+        head, body, tail = text.partition(f"class {name}:\n    def load(self):\n        check()\n")
+        assert body
+        (top / "pkg/classes.py").write_text(f"{head}{body}        {line}\n{tail}")
 
     return edit
 

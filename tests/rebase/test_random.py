@@ -18,10 +18,10 @@ def change(dice: random.Random, name: str) -> Edit:
     start, kind, number = dice.random(), dice.choice(("insert", "delete", "replace")), dice.randrange(1000)
 
     def edit(top: Path) -> None:
-        found = next((top / path for path in (name, f"moved/{name}") if (top / path).exists()), None)
-        if found is None:
+        file = next((top / path for path in (name, f"moved/{name}") if (top / path).exists()), None)
+        if file is None:
             return
-        lines = found.read_text().splitlines(keepends=True)
+        lines = file.read_text().splitlines(keepends=True)
         at = int(start * len(lines))
         if kind == "insert":
             lines[at:at] = ["alike\n", f"new {number}\n", "alike\n"]
@@ -29,7 +29,7 @@ def change(dice: random.Random, name: str) -> Edit:
             del lines[at : at + 2]
         else:
             lines[at : at + 1] = [f"other {number}\n"]
-        found.write_text("".join(lines))
+        file.write_text("".join(lines))
 
     return edit
 

@@ -35,8 +35,8 @@ def project(history: History, run: Run) -> History:
 def upstream(history: History, run: Run, *args: object) -> dict[str, Any]:
     result = run("--root", history.path, "upstream", *args, "--json")
     assert result.code == 0, result.err
-    found: dict[str, Any] = json.loads(result.out)
-    return found
+    report: dict[str, Any] = json.loads(result.out)
+    return report
 
 
 def test_states_and_what_can_go(project: History, run: Run) -> None:
@@ -48,9 +48,9 @@ def test_states_and_what_can_go(project: History, run: Run) -> None:
     file.write_text(
         file.read_text().replace("Status: Pending", "Status: Submitted [a link]").replace("[1.0, )", "[1.0, 3.0)")
     )
-    found = upstream(project, run, "--all")["patches"]
-    told = {(item["base"], item["patch"]): (item["status"], item["forwarded"], item["can_go"]) for item in found}
-    assert told == {
+    patches = upstream(project, run, "--all")["patches"]
+    statuses = {(item["base"], item["patch"]): (item["status"], item["forwarded"], item["can_go"]) for item in patches}
+    assert statuses == {
         ("1.0", "alpha"): ("Backport", True, False),
         ("1.0", "beta"): ("Submitted", True, False),
         ("2.0", "alpha"): ("Backport", True, True),
@@ -85,7 +85,7 @@ def test_pin_moves_gitlink_default_and_docs_in_one_commit(project: History, run:
     head = git(project.path, "rev-parse", "HEAD")
     result = run("--root", project.path, "pin", "foo", "2.0", "--json")
     assert result.code == 0, result.err
-    found = json.loads(result.out)
+    report = json.loads(result.out)
     assert git(project.path, "rev-parse", "HEAD~1") == head
     assert git(project.path, "show", "--name-only", "--format=%s", "HEAD").split("\n") == [
         "Pin foo to 2.0",
@@ -97,7 +97,7 @@ def test_pin_moves_gitlink_default_and_docs_in_one_commit(project: History, run:
     assert git(project.path, "ls-tree", "HEAD", "extern/foo").split()[2] == git(project.extern, "rev-parse", "2.0")
     text = (project.path / "README.md").read_text()
     assert text == "<!-- pinned: foo -->\n| foo | 2.0 |\nand 1.0.1, v1.0x\n<!-- /pinned -->\nMeasured on 1.0.\n"
-    assert found["mentions"] == ["README.md:5"]
+    assert report["mentions"] == ["README.md:5"]
     # What was staged is still that, and not in the commit.
     assert git(project.path, "status", "--porcelain", "--ignore-submodules=all").split("\n") == ["A  mine.txt"]
     assert run("--root", project.path, "lint").code == 0

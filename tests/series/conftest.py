@@ -54,7 +54,7 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Trees]:
         git = Git(folder / "store.git")
         git.init()
         commit = archive.import_archive(git, source, archive.download(source, Quiet()), Quiet())
-        return check_out(component, base, git, StoredBase("archive", commit, "", source))
+        return check_out(component, base, git, StoredBase.of(source, git, commit))
 
     return make
 

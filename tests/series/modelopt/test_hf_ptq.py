@@ -63,8 +63,9 @@ def git_trees(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Trees
         git.init()
         git.run("config", "remote.origin.url", component.url)
         submodule.fetch(git, component.url, base.commit, Quiet(), spec)
-        source = StoredBase("submodule", base.commit, "", base.source("submodule"))
-        return check_out(component, base, git, source)
+        source = base.source("submodule")
+        assert source is not None
+        return check_out(component, base, git, StoredBase.of(source, git, base.commit))
 
     return make
 

@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from patchset.cli.complete import complete_patches, complete_specs
+from patchset.cli.conflict import print_files, style
 from patchset.cli.context import Context
-from patchset.cli.matrix_style import LEGEND, MARKS
 from patchset.cli.options import common, source_option
 from patchset.rebasing.bisect import BisectReport, SearchRange, bisect
-from patchset.rebasing.matrix import Matrix, ReleaseChoice, matrix
+from patchset.rebasing.matrix import LEGEND, Matrix, ReleaseChoice, matrix
 from toolkit.errors import UsageError
 
-_SOURCE = source_option("Which trees to take; auto takes commits where all are in the repository, else archives.")
+
+def _release(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """Return the value of an option that names a release."""
+    from patchset.sources.releases import version_of
+
+    if value is not None and version_of(value) is None:
+        raise UsageError(f"{value!r} is not a release", remedy="name one such as v0.30.0")
+    return value
+
+
+_RELEASE: dict[str, Any] = {"metavar": "RELEASE", "callback": _release}
+_SOURCE = source_option("The source of all trees; auto takes commits where the repository has all, else archives.")
 
 
 @click.command("matrix")
-@click.option("--known", is_flag=True, help="Only releases that are in the repository; asks no network.")
-@click.option("--all", "everything", is_flag=True, help="Every release listed, from the oldest base on.")
-@click.option("--from", "first", metavar="RELEASE", help="The oldest release to look at; with it, every one since.")
-@click.option("--to", "last", metavar="RELEASE", help="The newest release to look at.")
-@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a page, complete in one file.")
+@click.option("--known", is_flag=True, help="Only local releases; uses no network.")
+@click.option("--all", "everything", is_flag=True, help="Every listed release, from the oldest base on.")
+@click.option("--from", "first", **_RELEASE, help="The oldest release; every listed one since is taken.")
+@click.option("--to", "last", **_RELEASE, help="The newest release.")
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a self-contained HTML page.")
 @_SOURCE
 @common(
     """  patchset matrix
@@ -41,15 +53,13 @@ def matrix_command(
     source: str,
     as_json: bool,
 ) -> int:
-    """Tell how every patch of a series fares at every known release, in order and one on the other.
+    """Show the state of every patch at every known release, each patch on top of those before it.
 
-    Without options these are the releases in the repository, the bases of the project, and what the package index
-    lists that is newer than the series' base; they are fetched once. Nothing is applied anywhere.
+    Without options these are the local releases, the bases of the project, and the releases on the package index
+    that are newer than the series' base; they are fetched once. Nothing is applied anywhere.
     """
     from toolkit.console import print_json
 
-    for value in (first, last):
-        _version(value)
     choice = ReleaseChoice(known, everything, first, last)
     matrices = [matrix(workspace, choice) for workspace in context.workspaces(specs, source)]
     if html is not None:
@@ -66,11 +76,14 @@ def matrix_command(
     return 0
 
 
-def _version(value: str | None) -> None:
-    from patchset.sources.releases import version_of
-
-    if value is not None and version_of(value) is None:
-        raise UsageError(f"{value!r} is no release", remedy="name one such as v0.30.0")
+_MARKS = {
+    "clean": ("green", "="),
+    "merged": ("cyan", "~"),
+    "upstreamed": ("magenta", "U"),
+    "conflict": ("bold red", "X"),
+    "unknown": ("dim", "."),
+    "outside": ("yellow", "o"),
+}
 
 
 def _print(item: Matrix) -> None:
@@ -91,42 +104,33 @@ def _print(item: Matrix) -> None:
     out.print(f"[bold]{escape(item.component)} {escape(item.base)}[/] ({item.source})")
     for start in range(0, len(good), room):
         part = good[start : start + room]
-        heads = [_head(column.release, item.base) for column in part]
+        names = {column.release: escape(column.release) for column in part}
+        heads = [f"[bold underline]{text}[/]" if name == item.base else text for name, text in names.items()]
         rows = []
         for at, row in enumerate(item.rows):
-            cells = [MARKS[column.cells[at].state] for column in part]
+            cells = [_MARKS[column.cells[at].state] for column in part]
             rows.append((escape(row.patch), *(f"[{colour}]{sign}[/]" for colour, sign in cells)))
         table("", ("patch", *heads), rows)
-    legend = "  ".join(f"[{MARKS[key][0]}]{MARKS[key][1]}[/] {text}" for key, text in LEGEND.items() if _has(item, key))
-    out.print(legend)
+    states = {cell.state for column in item.columns for cell in column.cells}
+    out.print("  ".join("[{}]{}[/] {}".format(*_MARKS[key], text) for key, text in LEGEND.items() if key in states))
     for row in item.rows:
         for what, release in (("conflicts from", row.breaks), ("upstream has it from", row.upstreamed)):
             if release:
                 out.print(f"{escape(row.patch)}: {what} {escape(release)} on")
     for column in item.columns:
         if column.problem:
-            out.print(f"[yellow]{escape(column.release)} was not looked at: {escape(column.problem)}[/]")
+            out.print(f"[yellow]{escape(column.release)} was not evaluated: {escape(column.problem)}[/]")
     if item.computed:
         per = item.seconds * 1000 / item.computed
         out.print(f"[dim]{item.computed} cells computed in {item.seconds:.2f} s ({per:.1f} ms each)[/]")
 
 
-def _head(release: str, base: str) -> str:
-    from toolkit.console import escape
-
-    return f"[bold underline]{escape(release)}[/]" if release == base else escape(release)
-
-
-def _has(item: Matrix, state: str) -> bool:
-    return any(cell.state == state for column in item.columns for cell in column.cells)
-
-
 @click.command("bisect")
 @click.argument("patch", shell_complete=complete_patches)
 @click.argument("spec", required=False, metavar="[COMPONENT[@BASE]]", shell_complete=complete_specs)
-@click.option("--until", metavar="RELEASE", help="Look no further than this release.  [default: the newest]")
-@click.option("--older", is_flag=True, help="Look back from the base, not forward.")
-@click.option("--known", is_flag=True, help="Only releases that are in the repository; asks no network.")
+@click.option("--until", **_RELEASE, help="The last release to test.  [default: the newest]")
+@click.option("--older", is_flag=True, help="Test the releases before the base, not after it.")
+@click.option("--known", is_flag=True, help="Only local releases; uses no network.")
 @_SOURCE
 @common(
     """  patchset bisect int8-cutlass-capability
@@ -144,14 +148,13 @@ def bisect_command(
     source: str,
     as_json: bool,
 ) -> int:
-    """Find the upstream release that a patch breaks with, or that has it: by bisection, in memory.
+    """Find the first upstream release that breaks a patch, or has it, by bisection in memory.
 
-    Where the component's repository has upstream's history, its commit too. Only the releases that the bisection
-    asks for are fetched.
+    The commit too where the component's repository has upstream's history. Only the releases that the bisection
+    tests are fetched.
     """
     from toolkit.console import print_json
 
-    _version(until)
     workspace, name = context.workspace_with(patch, spec, source)
     report = bisect(workspace, name, SearchRange(until, older, known))
     if as_json:
@@ -161,29 +164,17 @@ def bisect_command(
     return 0
 
 
-def _print_bisect(report: BisectReport) -> None:
-    from toolkit.console import console, escape
+_STATES = {"conflict": ("red", "conflicts with"), "upstreamed": ("magenta", "is in")}
 
-    out = console()
-    tested = f"[dim]looked at {escape(', '.join(report.tested))}[/]"
+
+def _print_bisect(report: BisectReport) -> None:
     if report.state is None:
-        out.print(f"{escape(report.patch)} applies up to {escape(report.last)}\n{tested}")
-        return
-    what = {"conflict": "conflicts with", "upstreamed": "is in"}[report.state]
-    colour = {"conflict": "red", "upstreamed": "magenta"}[report.state]
-    release = escape(report.release or "")
-    out.print(f"{escape(report.patch)} [{colour}]{what} {release}[/]; it applies to {escape(report.after or '')}")
+        click.echo(f"{report.patch} applies up to {report.last}")
+    else:
+        colour, verb = _STATES[report.state]
+        click.echo(f"{report.patch} {style(f'{verb} {report.release}', fg=colour)}; it applies to {report.after}")
     if report.commit:
-        out.print(f"  commit {report.commit} {escape(report.subject or '')}")
+        click.echo(f"  commit {report.commit} {report.subject}")
     if report.conflict is not None:
-        for file in report.conflict.files:
-            out.print(f"  [bold]{escape(file.path)}[/]: {escape(file.kind)}")
-            for hunk in file.hunks:
-                out.print(
-                    f"    {escape(f'hunk {hunk.hunk} ({hunk.header})' if hunk.hunk else 'a hunk')}; upstream did there:"
-                )
-                for text in hunk.upstream:
-                    for line in text.split("\n"):
-                        shade = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "dim")
-                        out.print(f"      [{shade}]{escape(line)}[/]")
-    out.print(tested)
+        print_files(report.conflict, "  ", laid_out=False)
+    click.echo(style(f"tested: {', '.join(report.tested)}", dim=True))

@@ -1,12 +1,11 @@
-"""The matrix as a page: one file, no script, nothing to fetch; the same input gives the same bytes."""
+"""The matrix as an HTML page: one file, no script, nothing to fetch; the same input gives the same bytes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
 
-from patchset.cli.matrix_style import LEGEND
-from patchset.rebasing.matrix import Cell, Column, Matrix
+from patchset.rebasing.matrix import LEGEND, Cell, Column, Matrix
 
 _SIGNS = {"clean": "✓", "merged": "≈", "upstreamed": "↑", "conflict": "✗", "unknown": "·", "outside": "○"}
 _STYLE = """
@@ -56,7 +55,7 @@ def _section(item: Matrix) -> str:
         note = escape("; ".join(notes))
         rows.append(f'<tr><th scope="row">{escape(row.patch)}</th>{cells}<td class="note">{note}</td></tr>\n')
     problems = "".join(
-        f"<p>{escape(column.release)} was not looked at: {escape(column.problem)}</p>\n"
+        f"<p>{escape(column.release)} was not evaluated: {escape(column.problem)}</p>\n"
         for column in item.columns
         if column.problem
     )
@@ -73,7 +72,7 @@ def _base(column: Column, item: Matrix) -> str:
 
 def _cell(cell: Cell, base: str, release: str) -> str:
     text = f"{release}: {LEGEND[cell.state]}" + (f": {', '.join(cell.paths)}" if cell.paths else "")
-    text += f", along {', '.join(cell.intermediate_releases)}" if cell.intermediate_releases else ""
+    text += f", intermediate releases: {', '.join(cell.intermediate_releases)}" if cell.intermediate_releases else ""
     label = escape(text, quote=True)
     sign = f'<span class="{cell.state}" title="{label}" role="img" aria-label="{label}">{_SIGNS[cell.state]}</span>'
     return f"<td{base}>{sign}</td>"

@@ -24,7 +24,7 @@ def pin_command(context: Context, component: str, base: str, as_json: bool) -> i
     from toolkit.console import print_json
 
     if not base:
-        raise UsageError("there is no base", remedy="name one")
+        raise UsageError("no base is named", remedy="name one")
     (workspace,) = context.workspaces((f"{component}@{base}",))
     report = pin(workspace)
     if as_json:
@@ -41,5 +41,5 @@ def _print(report: PinReport) -> None:
     commit = f", commit {report.commit[:12]}" if report.commit else ""
     click.echo(f"{report.component} is pinned to {report.base}{commit}: {', '.join(report.files)}")
     if report.mentions:
-        click.echo(f"  {report.before} is named, and left, in {', '.join(report.mentions)}")
+        click.echo(f"  {report.before} is still named in {', '.join(report.mentions)}")
     click.echo(f"  patchset apply {report.component} brings extern/ there")

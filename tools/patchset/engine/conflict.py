@@ -1,4 +1,4 @@
-"""Reading a conflicted merge: which hunk of the patch it is, and what upstream did at that place."""
+"""Reading a conflicted merge: the conflicting hunk of the patch, and upstream's own change at that place."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Region:
 
 def regions(data: bytes) -> list[Region]:
     """Return the conflicted places of a file with markers."""
-    found: list[Region] = []
+    places: list[Region] = []
     parts: dict[bytes, list[bytes]] | None = None
     start, current = 0, _OURS
     for number, line in enumerate(data.split(b"\n"), 1):
@@ -35,11 +35,11 @@ def regions(data: bytes) -> list[Region]:
         elif line == _THEIRS and current != _THEIRS:
             current = _THEIRS
         elif line.startswith(_END):
-            found.append(Region(start, tuple(parts[_OURS]), tuple(parts[_BASE]), tuple(parts[_THEIRS])))
+            places.append(Region(start, tuple(parts[_OURS]), tuple(parts[_BASE]), tuple(parts[_THEIRS])))
             parts = None
         else:
             parts[current].append(line)
-    return found
+    return places
 
 
 def marked_lines(data: bytes) -> list[int]:
@@ -51,14 +51,10 @@ def marked_lines(data: bytes) -> list[int]:
 def collisions(own: Sequence[Hunk], upstream: Sequence[Hunk]) -> list[tuple[Hunk, list[Hunk]]]:
     """Return the hunks of one side that touch hunks of the other, with those; both are diffs of the same file.
 
-    Both sides are without context. Changes that only adjoin count: git's merge takes them for a conflict too.
+    Both sides are without context. Adjoining changes count: git's merge takes them for a conflict too.
     """
-    found = []
-    for hunk in own:
-        met = [other for other in upstream if _touch(hunk, other)]
-        if met:
-            found.append((hunk, met))
-    return found
+    pairs = ((hunk, [other for other in upstream if _touch(hunk, other)]) for hunk in own)
+    return [(hunk, others) for hunk, others in pairs if others]
 
 
 def holding(hunks: Sequence[Hunk], inner: Hunk) -> Hunk | None:
@@ -79,7 +75,7 @@ def _range(hunk: Hunk) -> tuple[int, int]:
 
 
 def landed_share(change: FileChange, upstream: bytes) -> tuple[int, int]:
-    """Return how many of the lines that a patch adds upstream's file has, and how many there are: not blank ones."""
+    """Return how many of the lines that a patch adds are in upstream's file, and how many it adds; blank ones aside."""
     added = [line.strip() for hunk in change.hunks for tag, line in hunk.lines if tag == "+" and line.strip()]
     there = {line.strip() for line in upstream.split(b"\n")}
     return sum(line in there for line in added), len(added)

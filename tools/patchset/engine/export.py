@@ -1,7 +1,7 @@
 """From two trees back to a patch file: fixed flags, and nothing changes that need not change.
 
-The header of a patch that exists is kept as it is, byte for byte, and so is its diff where the files that it goes
-from and to are the same; only then is there anything to write anew.
+The header of an existing patch is kept, byte for byte. So is its diff where the patch's files are the same before
+and after it; only another diff is written anew.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from patchset.model.patch import Patch, split
-from patchset.model.trailers import ReleaseRange, release_range, release_version, trailers
+from patchset.model.trailers import release_range, release_version, trailers
 
 # git's own, for a series that shows no other.
 CONTEXT = 3
@@ -24,8 +24,8 @@ Diff = Callable[[int], bytes]
 
 
 def context_of(patches: Iterable[Patch]) -> int:
-    """Return how many lines of context patches were written with: the most that stand before or after a change."""
-    found: Counter[int] = Counter()
+    """Return the number of context lines that patches were written with: the most before or after a change."""
+    counts: Counter[int] = Counter()
     for patch in patches:
         widths = [0]
         for change in patch.changes:
@@ -33,24 +33,22 @@ def context_of(patches: Iterable[Patch]) -> int:
                 tags = "".join(tag for tag, _ in hunk.lines)
                 widths += [len(tags) - len(tags.lstrip(" ")), len(tags) - len(tags.rstrip(" "))]
         if max(widths):
-            found[max(widths)] += 1
-    return max(found, key=lambda width: (found[width], -width)) if found else CONTEXT
+            counts[max(widths)] += 1
+    return max(counts, key=lambda width: (counts[width], -width)) if counts else CONTEXT
 
 
-def rewrite(patch: Patch, diff: Diff, kept: frozenset[str] = frozenset(), *, context: int | None = None) -> bytes:
+def rewrite(patch: Patch, diff: Diff, kept: frozenset[str] = frozenset()) -> bytes:
     """Return the file of `patch` with another diff under its header; `diff` gives it for a context width.
 
-    `kept` are paths that this diff cannot tell of, as their files are outside the archive: what the patch says of
-    them stays.
+    `kept` are paths outside the archive, which the new diff cannot have: their sections of the old diff stay.
     """
     header, old = split(patch.data)
-    width = context_of([patch]) if context is None else context
     # A diffstat speaks of the old diff.
-    return _STAT.sub(b"", header) + spliced(old, diff(width), patch, kept)
+    return _STAT.sub(b"", header) + spliced(old, diff(context_of([patch])), patch, kept)
 
 
 def spliced(old: bytes, new: bytes, patch: Patch, kept: frozenset[str]) -> bytes:
-    """Return the diff `new` with the sections of `old` that tell of the paths in `kept`."""
+    """Return the diff `new` with the sections of `old` for the paths in `kept`."""
     if not kept:
         return new
     sections = [part for part in _DIFF.split(old) if part.startswith(b"diff --git ")]
@@ -84,16 +82,15 @@ def header_of(message: str, author: str, date: str) -> bytes:
 
 
 def with_message(data: bytes, message: str) -> bytes:
-    """Return a patch file with another message; who wrote it and when stays."""
+    """Return a patch file with another message; its author and date stay."""
     header, diff = split(data)
     mail = header.decode("utf-8", errors="surrogateescape").partition("\n\n")[0]
     fields = dict(_FIELD.findall(mail))
-    made = header_of(message, fields.get("From", "patchset <patchset@localhost>"), fields.get("Date", ""))
-    return made + diff
+    return header_of(message, fields.get("From", "patchset <patchset@localhost>"), fields.get("Date", "")) + diff
 
 
 def unusable(message: str) -> str | None:
-    """Return why a message cannot stand in a patch file, or None: readers would take a part of it for the diff."""
+    """Return the reason for which a message would be read as a part of the diff in a patch file, or None."""
     for line in message.split("\n"):
         if line.rstrip() == "---" or line.startswith(("diff --git ", "Index: ")):
             return f"its message has a line {line.strip()!r}, which would end the message in a patch file"
@@ -101,9 +98,9 @@ def unusable(message: str) -> str | None:
 
 
 def widened(data: bytes, release: str) -> tuple[bytes, str | None]:
-    """Return a patch whose `Applies-To` holds `release`, and the new range where it had to be changed.
+    """Return a patch whose `Applies-To` contains `release`, and the new range where that was widened.
 
-    A release beyond the end becomes the last in the range: the next one, by its minor number, ends it.
+    For a release beyond the end, the range ends at the next minor release.
     """
     header, diff = split(data)
     text = header.decode("utf-8", errors="surrogateescape")
@@ -111,19 +108,18 @@ def widened(data: bytes, release: str) -> tuple[bytes, str | None]:
         if trailer.key != "Applies-To":
             continue
         try:
-            found = release_range(trailer.value)
+            releases = release_range(trailer.value)
             version = release_version(release)
-            if release in found:
+            if release in releases:
                 return data, None
         except ValueError:
             return data, None
-        if version < release_version(found.first):
-            made = ReleaseRange(release, found.end)
+        if version < release_version(releases.first):
+            first, end = release, releases.end
         else:
             prefix = "v" if release.startswith("v") else ""
-            following = f"{prefix}{version.major}.{version.minor + 1}.0"
-            made = ReleaseRange(found.first, following)
-        value = f"[{made.first}, {made.end or ''})"
+            first, end = releases.first, f"{prefix}{version.major}.{version.minor + 1}.0"
+        value = f"[{first}, {end or ''})"
         lines = text.split("\n")
         lines[trailer.line - 1] = f"Applies-To: {value}"
         return "\n".join(lines).encode("utf-8", errors="surrogateescape") + diff, value

@@ -13,7 +13,7 @@ from patchset.model.patch import FileChange, Patch
 Outcome = Literal[
     "unmodified",  # the same change, at other lines perhaps
     "modified",  # other lines of its own, or the same in another context
-    "moved",  # in files that upstream has renamed
+    "moved",  # upstream has renamed its files
     "upstreamed",  # the merged tree is upstream's: all of it is there
     "partly upstreamed",
     "empty",  # its resolution left nothing of it

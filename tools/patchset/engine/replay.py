@@ -1,4 +1,4 @@
-"""Moving a series to another tree: patch by patch, three-way, and pure: trees in, trees out.
+"""Replaying a series on another tree: patch by patch, three-way, and pure: trees in, trees out.
 
 Each patch is the step from one tree to the next. On the new base, the same step is the merge of its change (from
 `before` to `after`) into the tree there. A step whose merge leaves that tree unchanged is already in it.
@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from patchset.store import merge as merging
+from patchset.store.git import Git
 from patchset.store.merge import MergeResult, Triple
 
 Merge = Callable[[Sequence[Triple]], list[MergeResult]]
@@ -70,6 +72,18 @@ class ReplayConflict:
     merged: MergeResult
 
 
+def merger(git: Git) -> Merge:
+    """Return the merge of trees in a scratch repository (see `store.merge.scratch`); it remembers its results."""
+    results: dict[Triple, MergeResult] = {}
+
+    def merge(triples: Sequence[Triple]) -> list[MergeResult]:
+        missing = [triple for triple in dict.fromkeys(triples) if triple not in results]
+        results.update(zip(missing, merging.merge(git, missing), strict=True))
+        return [results[triple] for triple in triples]
+
+    return merge
+
+
 def replay(
     steps: Sequence[PatchStep],
     onto: str,
@@ -80,8 +94,8 @@ def replay(
 ) -> tuple[list[ReplayedStep], ReplayConflict | None]:
     """Replay each step on top of tree `onto`, up to the first conflict without a resolution.
 
-    Steps whose names are in `skip` are left out. `releases` gives the intermediate releases, which are asked for when
-    a step conflicts in a single merge.
+    Steps whose names are in `skip` are left out. `releases` gives the intermediate releases; it is called where a
+    step conflicts in a single merge.
     """
     replayed: list[ReplayedStep] = []
     tree = onto
@@ -90,14 +104,11 @@ def replay(
             replayed.append(ReplayedStep(step, tree, tree, MergeResult(tree), skipped=True))
             continue
         (merged,) = merge([Triple(step.before, tree, step.after)])
-        resolution = None if merged.clean else resolve(merged)
-        chain: ChainedMerge | None = None
-        if not merged.clean and resolution is None:
-            chain = merge_along(step, tree, releases(), merge)
-            if chain is not None:
-                merged = chain.merged
-                resolution = None if merged.clean else resolve(merged)
-        after = merged.tree if merged.clean else resolution
+        after = merged.tree if merged.clean else resolve(merged)
+        chain = merge_along(step, tree, releases(), merge) if after is None else None
+        if chain is not None:
+            merged = chain.merged
+            after = merged.tree if merged.clean else resolve(merged)
         if after is None:
             return replayed, ReplayConflict(chain.step if chain is not None else step, tree, merged)
         replayed.append(ReplayedStep(step, tree, after, merged, resolved=not merged.clean, chain=chain))
@@ -108,7 +119,7 @@ def replay(
 def merge_earlier(earlier: Sequence[PatchStep], onto: str, merge: Merge) -> str:
     """Return tree `onto` with the steps of a series that precede one: the tree that this one is replayed on.
 
-    Where an earlier step conflicts, its files have markers. A step that does not touch them is not affected.
+    The files of an earlier step that conflicts have markers; a step that does not touch them is not affected.
     """
     for step in earlier:
         (merged,) = merge([Triple(step.before, onto, step.after)])
@@ -117,10 +128,10 @@ def merge_earlier(earlier: Sequence[PatchStep], onto: str, merge: Merge) -> str:
 
 
 def merge_along(step: PatchStep, tree: str, releases: Releases, merge: Merge) -> ChainedMerge | None:
-    """Merge a step into `tree` along intermediate releases, or return None where it fits none of them.
+    """Merge a step into `tree` along intermediate releases; return None where it conflicts with all of them.
 
-    A file that upstream moves and then changes into another one is followed release by release; a change that
-    upstream took and changed afterwards is recognised at the release that has it unchanged.
+    A file that upstream moves in one release and rewrites in the next is followed release by release. A change that
+    upstream adopts and changes afterwards is recognised at the release that has it unchanged.
     """
     before, after = step.before, step.after
     used: list[str] = []
@@ -146,26 +157,19 @@ def replay_many(
 ) -> list[list[ReplayedStep | ReplayConflict]]:
     """Replay a series on many trees at once; each list ends with the first conflict on that tree.
 
-    The merges of one step are requested together, which takes one process for all trees. `releases` gives the
-    intermediate releases of a target by its index, see `replay`.
+    The merges of one step are requested together, which takes one process for all trees. `merge` is a `merger`.
+    `releases` gives the intermediate releases of a target by its index, see `replay`.
     """
-    cache: dict[Triple, MergeResult] = {}
-
-    def cached(triples: Sequence[Triple]) -> list[MergeResult]:
-        # The chains to neighbouring releases begin alike.
-        missing = [triple for triple in dict.fromkeys(triples) if triple not in cache]
-        cache.update(zip(missing, merge(missing) if missing else (), strict=True))
-        return [cache[triple] for triple in triples]
-
     columns: list[list[ReplayedStep | ReplayConflict]] = [[] for _ in targets]
     trees: list[str | None] = list(targets)
     for step in steps:
         live = [(at, tree) for at, tree in enumerate(trees) if tree is not None]
         results = merge([Triple(step.before, tree, step.after) for _, tree in live])
         conflicts = [at for (at, _), merged in zip(live, results, strict=True) if not merged.clean]
-        cached([Triple(step.before, release, step.after) for at in conflicts for _, release in releases(at)])
+        # The chains to neighbouring releases begin alike: `merge` remembers these merges.
+        merge([Triple(step.before, release, step.after) for at in conflicts for _, release in releases(at)])
         for (at, tree), merged in zip(live, results, strict=True):
-            chain = None if merged.clean else merge_along(step, tree, releases(at), cached)
+            chain = None if merged.clean else merge_along(step, tree, releases(at), merge)
             final = merged if chain is None else chain.merged
             if final.clean:
                 columns[at].append(ReplayedStep(step, tree, final.tree, final, chain=chain))

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Destination:
-    """Where a base is brought: the component's repository, and what is needed on the way.
+    """The repository into which a base is brought, and what a source needs on the way.
 
-    `label` names component and base in messages, `path` is where the component's tree stands, `url` its git host's,
-    if any is named. `prepare` makes the repository, and registers the submodule where the project has one.
+    `label` names component and base in messages. `path` is the component's tree, relative to the project's root.
+    `url` is its git host's, None where none is named. `prepare` initialises the repository, and registers the
+    submodule where the project has one: call it before writing objects.
     """
 
     label: str
@@ -40,9 +41,9 @@ class Destination:
 
 @dataclass(frozen=True)
 class Release:
-    """What is known of an upstream release: `files` (name -> sha256) are those of the package index.
+    """An upstream release that base.toml does not record, described after `model`, a base of another release.
 
-    `model` is a base of another release, after which this one is described.
+    `files` (name -> sha256) are its project's on the package index; `commit` is that of its tag, where it is known.
     """
 
     model: Base
@@ -56,7 +57,7 @@ class Release:
 
 
 class NotObtained(SourceUnavailable):
-    """This source cannot give the base; `why` says it in a few words, for the report of the source used instead."""
+    """This source cannot give the base; `why` is the reason in a few words, for reports on the source used instead."""
 
     def __init__(self, message: str, *, why: str = "", remedy: str = "", details: tuple[str, ...] = ()) -> None:
         super().__init__(message, remedy=remedy, details=details)
@@ -64,18 +65,26 @@ class NotObtained(SourceUnavailable):
 
 
 class Source(ABC):
-    """One entry of base.toml from which the base's tree can be had.
+    """One entry of base.toml from which the base's tree comes into the object store.
 
     `covers` are globs of the paths that this source has (empty: all). `tree` and `patched_tree` are the recorded
     git tree ids before and after the series, None where none is recorded.
+
+    The way of a source: `parse` reads it from base.toml, or `of_release` and `stored_releases` describe another
+    release's; `commit_in` looks for its commit in the repository, and `fetch` brings it there; `write` and `erase`
+    keep base.toml.
     """
 
     kind: ClassVar[str]
     """The name in `--source`, in reports and in the state of a work tree."""
     record: ClassVar[str]
-    """What base.toml records for it, as a noun: `commit`, `archive`."""
+    """The noun for the thing that base.toml records: `commit`, `archive`."""
     has_history: ClassVar[bool] = False
-    """Whether its commits have upstream's commits as ancestors."""
+    """True where its commits have upstream's commits as ancestors."""
+    stored_why: ClassVar[str]
+    """The reason, in a few words, for taking a base that the repository has already."""
+    fetched_why: ClassVar[str]
+    """The reason, in a few words, for taking a base that was fetched from this source."""
 
     covers: tuple[str, ...]
     tree: str | None
@@ -84,7 +93,7 @@ class Source(ABC):
     @classmethod
     @abstractmethod
     def parse(cls, table: Table) -> Self | None:
-        """Return the source that a base.toml records, or None; breaches become findings of the table."""
+        """Return the source that a base.toml records, or None; errors of format become findings of the table."""
 
     @classmethod
     @abstractmethod
@@ -99,7 +108,7 @@ class Source(ABC):
     @classmethod
     @abstractmethod
     def stored_releases(cls, git: Git, model: Base) -> Iterable[tuple[str, Self]]:
-        """Return the releases, (name, source), that the repository holds although no base.toml records them."""
+        """Return the releases in the repository as (name, source), whether or not a base.toml records them."""
 
     @abstractmethod
     def write(self, text: str) -> str:
@@ -112,31 +121,21 @@ class Source(ABC):
 
     @abstractmethod
     def commit_in(self, git: Git) -> str | None:
-        """Return the base's commit in the repository, or None where it is not there; uses no network."""
+        """Return the base's commit if the repository has it, else None; uses no network."""
 
     @abstractmethod
     def fetch(self, destination: Destination) -> str:
         """Bring the base's commit into the repository and return its id.
 
         Raises:
-            NotObtained: it cannot be had; the next kind of source may have it.
-            PatchsetError: it must not be used, or the machine lacks something.
+            NotObtained: this source cannot give it; the next kind of source is tried.
+            PatchsetError: its content must not be used, or the machine lacks something; no other kind is tried.
         """
 
     @property
     @abstractmethod
-    def stored_why(self) -> str:
-        """Say in a few words why a base that is already in the repository is taken from there."""
-
-    @property
-    @abstractmethod
-    def fetched_why(self) -> str:
-        """Say in a few words why a base that was fetched is taken from this source."""
-
-    @property
-    @abstractmethod
     def title(self) -> str:
-        """The source in words, for a message that it is used."""
+        """The source in words: "the commit 0123456789ab", for a message that it is used."""
 
     @property
     def upstream_commit(self) -> str | None:

@@ -49,7 +49,7 @@ def base_text(base: Base, text: str = "") -> str:
         SourceUnavailable: the base has no source.
     """
     if not base.recorded:
-        raise SourceUnavailable(f"{base.name} has neither commit nor archive")
+        raise SourceUnavailable(f"{base.name} has no {' and no '.join(kind.record for kind in kinds())}")
     before = text
     for kind in kinds():
         if base.source(kind.kind) is None:

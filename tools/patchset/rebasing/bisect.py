@@ -1,25 +1,16 @@
-"""`bisect`: the upstream release, and the commit where its history is stored, with which a patch breaks or lands."""
+"""`bisect`: the first upstream release that breaks a patch or has it, and the commit where the history is stored."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 
 from packaging.version import Version
 
-from patchset.engine.replay import PatchStep, ReplayConflict, merge_along
+from patchset.engine.replay import Merge, PatchStep, ReplayConflict, merge_along, merger
 from patchset.model.component import Base
-from patchset.rebasing.explain import (
-    ConflictReport,
-    StepState,
-    breaking_commit,
-    describe,
-    first_wrong,
-    merge_on_release,
-    state_of,
-    subject_of,
-)
-from patchset.sources import releases
+from patchset.rebasing.breaking import StepState, breaking_commit, first_wrong, merge_on_release, state_of
+from patchset.rebasing.candidates import candidates
+from patchset.rebasing.explain import ConflictReport, describe, subject_of
 from patchset.sources.acquire import common_kind
 from patchset.store import merge as merging
 from patchset.store.git import Git
@@ -36,7 +27,7 @@ class BisectReport:
 
     `state` is that of the patch at `release`, the first that differs from `after`, the last one before it; None where
     the patch applies up to `last`. `commit` is upstream's, `subject` its first line, where its history is stored.
-    `tested` are the releases that were looked at.
+    `tested` are the releases at which it was merged.
     """
 
     component: str
@@ -65,7 +56,7 @@ class SearchRange:
 
 
 def bisect(workspace: Workspace, name: str, wanted: SearchRange) -> BisectReport:
-    """Find by bisection the release, and the commit, that a patch breaks with or that has it.
+    """Find by bisection the first release, and commit, that a patch conflicts with or that has it.
 
     The patch is merged on top of those before it in the series; a conflict of theirs does not count.
 
@@ -73,49 +64,40 @@ def bisect(workspace: Workspace, name: str, wanted: SearchRange) -> BisectReport
         UsageError: there is no such patch, or no release to look at.
     """
     with workspace.open() as (location, series):
-        candidates = _candidates(workspace, location, wanted)
+        releases = _releases(workspace, location, wanted)
         workspace = replace(workspace, offline=wanted.known)
-        kind = common_kind(location.git, (workspace.base, candidates[-1]), workspace.source)
+        kind = common_kind(location.git, (workspace.base, releases[-1]), workspace.source)
         stack = stack_of(location, series, workspace.acquire(kind=kind))
         step = _step(stack, name)
         with merging.scratch(location.git, location.private) as git:
-            search = _Search(workspace, location, git, stack, step, kind)
-            at = first_wrong(len(candidates), lambda at: search.state(candidates[at]) != "applies")
+            search = _Search(workspace, location, git, merger(git), stack, step, kind)
+            at = first_wrong(len(releases), lambda at: search.state(releases[at]) != "applies")
             tested = tuple(sorted(search.states, key=Version))
-            report = BisectReport(workspace.component.name, workspace.base.name, name, candidates[-1].name, tested)
+            report = BisectReport(workspace.component.name, workspace.base.name, name, releases[-1].name, tested)
             if at is None:
                 return report
-            return search.answer(report, candidates[at - 1] if at else workspace.base, candidates[at])
+            return search.answer(report, releases[at - 1] if at else workspace.base, releases[at])
 
 
-def _candidates(workspace: Workspace, location: Location, wanted: SearchRange) -> list[Base]:
-    """Return the releases to look at, going away from the base."""
+def _releases(workspace: Workspace, location: Location, wanted: SearchRange) -> list[Base]:
+    """Return the releases of a search, the one nearest to the base first."""
     component, base = workspace.component, workspace.base
-    version = releases.version_of(base.name)
-    model = releases.model_of(component, base)
-    if version is None or model is None:
-        raise UsageError(f"{base.name or component.name} is no release", remedy="give the series' folder its name")
-    project = model.index_project
-    if wanted.known or project is None:
-        every = releases.stored(component, model, location.git)
-    else:
-        listing = releases.list_files(project, location.private, workspace.reporter, offline=False)
-        every = releases.known(component, model, location.git, listing.files)
+    every = candidates(workspace, location, offline=wanted.known)
     limit = Version(wanted.until) if wanted.until else None
-    candidates = []
-    for item in every:
+    releases = []
+    for item in every.stored if wanted.known else every.known:
         at = Version(item.name)
-        if at == version or (at < version) != wanted.older:
+        if at == every.start or (at < every.start) != wanted.older:
             continue
         if limit is None or (at >= limit if wanted.older else at <= limit):
-            candidates.append(item)
-    if not candidates:
-        what = "older" if wanted.older else "newer"
+            releases.append(item)
+    if not releases:
+        direction = "older" if wanted.older else "newer"
         raise UsageError(
-            f"no release of {component.name} {what} than {base.name} is known",
+            f"no release of {component.name} {direction} than {base.name} is known",
             remedy="leave --known away, or name another --until" if wanted.known or limit else "check the network",
         )
-    return candidates[::-1] if wanted.older else candidates
+    return releases[::-1] if wanted.older else releases
 
 
 def _step(stack: Stack, name: str) -> PatchStep:
@@ -129,25 +111,25 @@ def _step(stack: Stack, name: str) -> PatchStep:
 
 @dataclass
 class _Search:
-    """The states of a step at releases, each brought here when it is asked for."""
+    """The states of a step at releases, each of which is brought into the repository when it is tested."""
 
     workspace: Workspace
     location: Location
     git: Git
+    merge: Merge
     stack: Stack
     step: PatchStep
     kind: str
     states: dict[str, StepState] = field(default_factory=dict)
 
     def merged(self, base: Base) -> tuple[str, MergeResult]:
-        """Merge the step into a release; along the stored releases in between where it conflicts in one merge."""
+        """Merge the step into a release; along the intermediate releases where it conflicts in a single merge."""
         stored = self.workspace.acquire(base, self.kind)
-        earlier = self.stack.earlier(self.step.name)
-        tree, merged = merge_on_release(self.git, earlier, self.step, self.git.tree_of(stored.commit) or "")
+        tree, merged = merge_on_release(self.merge, self.stack.earlier(self.step.name), self.step, stored.tree)
         if not merged.clean:
             component, start = self.workspace.component, self.workspace.base
             between = stored_releases(component, start, self.location.git, stored.kind).trees_towards(base.name)
-            chain = merge_along(self.step, tree, between, partial(merging.merge, self.git))
+            chain = merge_along(self.step, tree, between, self.merge)
             merged = chain.merged if chain is not None else merged
         return tree, merged
 
@@ -159,7 +141,7 @@ class _Search:
     def answer(self, report: BisectReport, after: Base, release: Base) -> BisectReport:
         """Return the report of a step that changes its state between two neighbouring releases."""
         store, step, state = self.location.git, self.step, self.state(release)
-        commit = breaking_commit(store, self.git, self.stack.earlier(step.name), step, after, release)
+        commit = breaking_commit(store, self.merge, self.stack.earlier(step.name), step, after, release)
         conflict = None
         if state == "conflict":
             stopped = ReplayConflict(step, *self.merged(release))

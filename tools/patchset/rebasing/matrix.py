@@ -1,23 +1,23 @@
-"""`matrix`: every patch of a series against every known release, in order and cumulative."""
+"""`matrix`: every patch of a series at every known release, each on top of the patches before it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from packaging.version import Version
 
-from patchset.engine.replay import ReplayConflict, ReplayedStep, replay_many
+from patchset.engine.replay import ReplayConflict, ReplayedStep, merger, replay_many
 from patchset.model.component import Base
 from patchset.model.series import Series
-from patchset.sources import releases
+from patchset.rebasing.candidates import candidates
 from patchset.sources.acquire import StoredBase, common_kind
+from patchset.sources.releases import version_of
 from patchset.store import merge as merging
 from patchset.store.difference import Comparer, comparer
 from patchset.workflow.steps import Stack, StoredReleases, stack_of, stored_releases
@@ -26,10 +26,16 @@ from patchset.worktree.location import Location
 from toolkit.errors import IntegrityError, SourceUnavailable, UsageError
 from toolkit.files import replace_file
 
-# clean: upstream's files are the ones that the patch was written for; merged: they differ, and it merges cleanly;
-# unknown: not evaluated, since an earlier patch of the series conflicts.
 CellState = Literal["clean", "merged", "upstreamed", "conflict", "unknown", "outside"]
-# Part of the cache's key: another meaning of the cells makes old ones useless.
+LEGEND: dict[CellState, str] = {
+    "clean": "applies as it stands",  # upstream's files are the ones that the patch was written for
+    "merged": "applies by a three-way merge",
+    "upstreamed": "upstream has it",
+    "conflict": "conflicts",
+    "unknown": "not evaluated: an earlier patch conflicts",
+    "outside": "its files are not in the archive",
+}
+# Part of the cache's key: to be raised when the cells change their meaning.
 _SCHEMA = 2
 
 
@@ -47,7 +53,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """One release; `problem` tells why it could not be looked at, and then there are no cells."""
+    """One release; `problem` is the reason for which it has no cells: it cannot be had."""
 
     release: str
     cells: tuple[Cell, ...]
@@ -56,7 +62,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """One patch; `breaks` and `upstreamed` are the first newer releases that it conflicts with, or that have it."""
+    """One patch; `breaks` and `upstreamed` are the first newer releases that conflict with it, and that have it."""
 
     patch: str
     breaks: str | None
@@ -65,9 +71,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Matrix:
-    """A series against releases, oldest first. `computed` cells took `seconds`; the others were known already.
+    """A series at releases, oldest first. `computed` cells took `seconds`; the others are from the cache.
 
-    The seconds are those of the cells alone; nothing was merged for cells that are unknown or outside.
+    Cells that are unknown or outside take no merge, and are not counted.
     """
 
     component: str
@@ -79,7 +85,7 @@ class Matrix:
     seconds: float
 
     def as_json(self) -> dict[str, object]:
-        """Return it as JSON values; without the times, which differ from run to run."""
+        """Return JSON values, without the times, which differ from run to run."""
         values = asdict(self)
         del values["computed"], values["seconds"]
         return values
@@ -103,70 +109,54 @@ def matrix(workspace: Workspace, choice: ReleaseChoice) -> Matrix:
     """Compute the matrix of a series; cells that were computed before are read from the cache.
 
     Raises:
-        UsageError: there is no release to look at.
+        UsageError: no release is chosen.
         PatchsetError: the series itself does not apply, see `compute`.
     """
     component, base = workspace.component, workspace.base
     with workspace.open() as (location, series):
-        chosen = choose(workspace, location, choice)
+        chosen = _choose(workspace, location, choice)
         if not chosen:
             return Matrix(component.name, base.name, "", (), _rows(series, base, ()), 0, 0.0)
         kind = common_kind(location.git, (base, *chosen), workspace.source)
         workspace = replace(workspace, source=kind, offline=choice.known)
         start = workspace.acquire()
-        columns: dict[str, Column] = {}
-        targets: dict[str, StoredBase] = {}
-        for item in chosen:
-            try:
-                targets[item.name] = workspace.acquire(item)
-            except (SourceUnavailable, IntegrityError) as error:
-                columns[item.name] = Column(item.name, (), "; ".join((error.message, *error.details)))
+        targets, problems = _acquire(workspace, chosen)
         stored = stored_releases(component, base, location.git, start.kind)
         files = {
             name: _file(location, series, start, target, stored.trees_towards(name)) for name, target in targets.items()
         }
-        cached = {name: _load(file) for name, file in files.items()}
-        missing = {name: target for name, target in targets.items() if cached[name] is None}
+        cells = {name: cached for name, file in files.items() if (cached := _load(file)) is not None}
+        missing = {name: target for name, target in targets.items() if name not in cells}
         computed, seconds = _compute(location, series, start, missing, stored) if missing else ({}, 0.0)
-        for name, file in files.items():
-            cells = cached[name] or computed[name]
-            columns[name] = Column(name, cells)
-            if name in missing:
-                _save(file, cells)
-    ordered = tuple(columns[item.name] for item in chosen)
-    count = sum(cell.state not in ("unknown", "outside") for cells in computed.values() for cell in cells)
-    return Matrix(component.name, base.name, start.kind, ordered, _rows(series, base, ordered), count, seconds)
+        for name, column in computed.items():
+            _save(files[name], column)
+    cells |= computed
+    columns = tuple(Column(item.name, cells.get(item.name, ()), problems.get(item.name, "")) for item in chosen)
+    count = sum(cell.state not in ("unknown", "outside") for column in computed.values() for cell in column)
+    return Matrix(component.name, base.name, start.kind, columns, _rows(series, base, columns), count, seconds)
 
 
-def choose(workspace: Workspace, location: Location, choice: ReleaseChoice) -> list[Base]:
+def _choose(workspace: Workspace, location: Location, choice: ReleaseChoice) -> list[Base]:
     """Return the chosen releases, oldest first.
 
     Raises:
         UsageError: there is none, though any may be fetched.
     """
-    component, base = workspace.component, workspace.base
-    model = releases.model_of(component, base)
-    start = releases.version_of(base.name)
-    if model is None or start is None:
-        raise UsageError(f"{base.name or component.name} is no release", remedy="give the series' folder its name")
-    stored = {item.name for item in releases.stored(component, model, location.git)}
-    names = stored | {item.name for item in component.bases if item.recorded}
-    files: Mapping[str, str] = {}
-    if model.index_project is not None:
-        listing = releases.list_files(model.index_project, location.private, workspace.reporter, offline=choice.known)
-        files = listing.files
-    oldest = min((version for item in component.bases if (version := releases.version_of(item.name))), default=start)
-    first = Version(choice.first) if choice.first else None
-    last = Version(choice.last) if choice.last else None
+    component = workspace.component
+    releases = candidates(workspace, location, offline=choice.known)
+    stored = {item.name for item in releases.stored}
+    local = stored | {item.name for item in component.bases if item.recorded}
+    first, last = (Version(name) if name else None for name in (choice.first, choice.last))
+    oldest = min((version for item in component.bases if (version := version_of(item.name))), default=releases.start)
     chosen = []
-    for item in releases.known(component, model, location.git, files):
+    for item in releases.known:
         version = Version(item.name)
         if choice.known:
             wanted = item.name in stored
         elif choice.every or first is not None:
             wanted = version >= (first or oldest)
         else:
-            wanted = item.name in names or version > start
+            wanted = item.name in local or version > releases.start
         if wanted and (first is None or version >= first) and (last is None or version <= last):
             chosen.append(item)
     if not chosen and not choice.known:
@@ -174,17 +164,26 @@ def choose(workspace: Workspace, location: Location, choice: ReleaseChoice) -> l
     return chosen
 
 
+def _acquire(workspace: Workspace, chosen: Sequence[Base]) -> tuple[dict[str, StoredBase], dict[str, str]]:
+    """Bring releases into the repository; return them, and why the others cannot be had, both by name."""
+    targets, problems = {}, {}
+    for item in chosen:
+        try:
+            targets[item.name] = workspace.acquire(item)
+        except (SourceUnavailable, IntegrityError) as error:
+            problems[item.name] = "; ".join((error.message, *error.details))
+    return targets, problems
+
+
 def _compute(
     location: Location, series: Series, base: StoredBase, targets: dict[str, StoredBase], stored: StoredReleases
 ) -> tuple[dict[str, tuple[Cell, ...]], float]:
     """Return the cells of each release, and the seconds that they took."""
     stack = stack_of(location, series, base)
-    names = list(targets)
-    trees = [location.git.tree_of(target.commit) or "" for target in targets.values()]
+    names, trees = list(targets), [target.tree for target in targets.values()]
     start = time.perf_counter()
     with merging.scratch(location.git, location.private) as git, comparer(git) as compare:
-        merge = partial(merging.merge, git)
-        columns = replay_many(stack.steps, trees, merge, lambda at: stored.trees_towards(names[at]))
+        columns = replay_many(stack.steps, trees, merger(git), lambda at: stored.trees_towards(names[at]))
         cells = {
             name: tuple(_cells(stack, {item.step.name: _cell(item, compare) for item in results}))
             for name, results in zip(names, columns, strict=True)
@@ -211,18 +210,14 @@ def _cell(item: ReplayedStep | ReplayConflict, compare: Comparer) -> Cell:
     return Cell("clean" if same else "merged", (), along)
 
 
-def _rows(series: Series, base: Base, columns: tuple[Column, ...]) -> tuple[Row, ...]:
-    return tuple(_row(at, entry.patch_name, base, columns) for at, entry in enumerate(series.entries))
+def _rows(series: Series, base: Base, columns: Sequence[Column]) -> tuple[Row, ...]:
+    newer = [column for column in columns if column.cells and Version(column.release) > Version(base.name)]
 
-
-def _row(at: int, name: str, base: Base, columns: Sequence[Column]) -> Row:
-    start = Version(base.name)
-    newer = [column for column in columns if column.cells and Version(column.release) > start]
-
-    def first(state: CellState) -> str | None:
+    def first(at: int, state: CellState) -> str | None:
         return next((column.release for column in newer if column.cells[at].state == state), None)
 
-    return Row(name, first("conflict"), first("upstreamed"))
+    names = [entry.patch_name for entry in series.entries]
+    return tuple(Row(name, first(at, "conflict"), first(at, "upstreamed")) for at, name in enumerate(names))
 
 
 def _file(

@@ -1,4 +1,4 @@
-"""A base that is new to the project, as the git host and the package index describe it."""
+"""A base that is new to the project, described from the git host and the package index."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ from toolkit.errors import UsageError
 
 
 def find(workspace: Workspace, location: Location, wanted: str) -> Base:
-    """Return release `wanted` as a base: its commit where a tag names one, its archive and wheels where listed.
+    """Return release `wanted` as a base: the commit of its tag, the listed archive and wheels, as far as known.
 
     It is described after the base of the workspace.
 
     Raises:
-        UsageError: there is no such release; names those that there are.
+        UsageError: there is no such release; the index's releases are named.
     """
     component, model, git = workspace.component, workspace.base, location.git
     version = releases.version_of(wanted)
     if version is None:
         commit = git.resolve(f"{wanted}^{{commit}}") if (git.gitdir / "HEAD").exists() else None
         if commit is None:
-            raise UsageError(f"{wanted!r} is no release and no commit in {component.path}", remedy="name a release")
+            raise UsageError(f"{wanted!r} is not a release, nor a commit in {component.path}", remedy="name a release")
         return Base(wanted, model.folder.parent / wanted.replace("/", "-"), (Submodule(commit),))
     name = releases.named(model, version)
-    files: dict[str, dict[str, str]] = {}
-    for project in dict.fromkeys((model.index_project, *(wheel.project for wheel in model.wheels))):
-        if project is not None:
-            listing = releases.list_files(project, location.private, workspace.reporter, offline=workspace.offline)
-            files[project] = dict(listing.files)
+    projects = dict.fromkeys((model.index_project, *(wheel.project for wheel in model.wheels)))
+    files = {
+        project: releases.list_files(project, location.private, workspace.reporter, offline=workspace.offline)
+        for project in projects
+        if project is not None
+    }
     listed = files.get(model.index_project or "", {})
     base = releases.describe(model, version, listed, commit_of(workspace, location, name))
     if base is None:
@@ -42,7 +43,7 @@ def find(workspace: Workspace, location: Location, wanted: str) -> Base:
         raise UsageError(
             f"{component.name} has no release {name} that can be had",
             details=(f"the index lists {', '.join(known[-12:])}",) if known else (),
-            remedy="name one that there is" if known else "check the network",
+            remedy="name a listed release" if known else "check the network",
         )
     return replace(base, wheels=releases.wheels_of(model, version, files))
 

@@ -1,4 +1,4 @@
-"""`pin`: another base becomes the default of its component; gitlink, default and docs in one commit."""
+"""`pin`: make another base the default of its component; gitlink, component.toml and docs in one commit."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class PinReport:
 def pin(workspace: Workspace) -> PinReport:
     """Pin the base of the workspace and commit just that; what else is staged or changed in the project stays as it is.
 
-    A base that was made from an archive gets the commit of upstream's tag, which is asked of the remote.
+    A base that records no commit gets that of upstream's tag, from the repository or its remote.
 
-    In README.md and docs/*.md, what stands between `<!-- pinned: COMPONENT -->` and `<!-- /pinned -->` gets the new
-    name for the old one; other places that name the old base are returned for a look.
+    In README.md and docs/*.md, the new name replaces the old one between `<!-- pinned: COMPONENT -->` and
+    `<!-- /pinned -->`; other places that name the old base are returned in the report.
 
     Raises:
-        UsageError: the submodule needs a commit, base.toml records none and the remote tells none; or the component
+        UsageError: the submodule needs a commit, and neither base.toml nor the remote names one; or the component
             has no component.toml.
         LocalChanges: a file to be written has changes that are not committed.
     """
@@ -84,7 +84,7 @@ def pin(workspace: Workspace) -> PinReport:
 
 
 def _with_commit(workspace: Workspace) -> Base:
-    """Return a base that was made from an archive with the commit that upstream's tag names."""
+    """Return the workspace's base, which records no commit, with the commit that upstream's tag names."""
     base, component = workspace.base, workspace.component
     commit = new_base.commit_of(workspace, workspace.location, base.name)
     if commit is None:
@@ -141,7 +141,7 @@ def _commit(
     message = f"Pin {component.name} to {base.name}\n"
     if component.pinned is not None:
         message += f"\nIt was {component.pinned}.\n"
-    made = git.run("commit-tree", tree, "-p", head, stdin=message.encode()).decode().strip()
-    git.run("update-ref", "-m", f"patchset: pin {component.name} to {base.name}", "HEAD", made, head)
+    commit = git.run("commit-tree", tree, "-p", head, stdin=message.encode()).decode().strip()
+    git.run("update-ref", "-m", f"patchset: pin {component.name} to {base.name}", "HEAD", commit, head)
     git.run("update-index", "-z", "--index-info", stdin=data)
-    return made
+    return commit

@@ -1,43 +1,39 @@
-"""`rebase`: a series for another release, patch by patch, and a line for the outcome of each."""
+"""`rebase`: a series for another release, patch by patch, and an outcome for each.
+
+`start`, `proceed` and `skip` all lead to `_run`: it brings both bases into the repository, replays the series on the
+new one, and writes the new series, or lays out the first conflict in a work tree. It begins anew each time: skipped
+patches and remembered resolutions take it further than before.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Literal
 
-from patchset.engine.message import author_and_message
-from patchset.engine.replay import ReplayConflict, ReplayedStep, replay
-from patchset.model.series import Entry
-from patchset.project.base_toml import NAME as BASE_TOML
-from patchset.project.base_toml import base_text, parse_base, read_text
-from patchset.rebasing import conflicts, explain, new_base, session
+from patchset.engine.replay import ReplayConflict, ReplayedStep, merger, replay
+from patchset.rebasing import conflicts, new_base, session
+from patchset.rebasing.explain import ConflictReport, explain
 from patchset.rebasing.job import RebaseJob
-from patchset.rebasing.outcomes import NewSeries, PatchOutcome
+from patchset.rebasing.new_series import NewPatch, PatchOutcome, new_patches, write_series
 from patchset.rebasing.session import RebaseSession, open_session
 from patchset.sources.acquire import StoredBase
 from patchset.store import merge as merging
-from patchset.store.difference import Comparer, comparer
+from patchset.store.difference import comparer
 from patchset.store.git import Git
-from patchset.store.objects import NewCommit, blobs, new_file, write_commits
-from patchset.workflow import changelog, folder
 from patchset.workflow.apply import worktree_base
-from patchset.workflow.compute import compute
-from patchset.workflow.series_file import series_text
 from patchset.workflow.steps import Stack, stack_of
 from patchset.workflow.workspace import Workspace
-from patchset.worktree.location import Location
-from toolkit.errors import IntegrityError, UsageError
-from toolkit.files import replace_file
-from toolkit.finding import Finding, refuse
+from toolkit.errors import UsageError
 
 
 @dataclass(frozen=True)
 class RebaseReport:
-    """The result of a rebase: `folder` is the new series, or with a conflict `work_tree` is where to resolve it.
+    """The result of a rebase: `folder` is that of the new series, `work_tree` that of a conflict to be resolved.
 
-    `remaining` are the patches after the one that conflicts, which are not replayed yet.
+    `patches` are those that are replayed, `remaining` those after the conflicting one.
     """
 
     component: str
@@ -50,7 +46,7 @@ class RebaseReport:
     tree: str
     patched_tree: str | None
     patches: tuple[PatchOutcome, ...]
-    conflict: explain.ConflictReport | None = None
+    conflict: ConflictReport | None = None
     work_tree: str | None = None
     remaining: tuple[str, ...] = ()
 
@@ -59,21 +55,24 @@ class RebaseReport:
 
 
 def start(workspace: Workspace, wanted: str) -> RebaseReport:
-    """Make the series of the workspace's base a series for release `wanted`.
+    """Make a series for release `wanted` from the series of the workspace's base.
 
-    A conflict is laid out in a work tree of its own, and is no error: the report describes it. Where the same rebase
-    is under way already, its conflict is reported once more.
+    A conflict is laid out in a work tree of its own and is not an error: the report describes it. Where the same
+    rebase is under way already, its conflict is reported once more.
 
     Raises:
-        UsageError: the release is not to be had, or has a series; another rebase of the component is under way.
-        PatchsetError: see `acquire` and `compute`. Nothing was changed then.
+        UsageError: the release cannot be had, or has a series; another rebase of the component is under way.
+        PatchsetError: see `acquire` and `compute`; nothing was changed.
     """
     component, old = workspace.component, workspace.base
-    with workspace.open() as (location, series):
+    with workspace.open() as (location, _):
         if (unfinished := session.load(location)) is not None:
             if component.base(wanted) is None and unfinished.base.removeprefix("v") == wanted.removeprefix("v"):
-                return _run(_resumed(workspace, location, unfinished), waiting=unfinished.conflict)
-            raise session.under_way(component, unfinished)
+                return _run(session.resume(workspace, location, unfinished), waiting=unfinished.conflict)
+            raise UsageError(
+                f"a rebase of {component.name} from {unfinished.from_base} to {unfinished.base} is under way",
+                remedy=f"patchset rebase {component.name} --continue, --skip REASON or --abort",
+            )
         if not old.name:
             raise UsageError(
                 f"the series of {component.name} names no release",
@@ -85,25 +84,25 @@ def start(workspace: Workspace, wanted: str) -> RebaseReport:
                 remedy=f"to make it anew, remove {base.folder.relative_to(workspace.root)} first; "
                 "it is in git's history",
             )
-        return _run(RebaseJob(workspace, location, series, new_base.find(workspace, location, wanted)))
+        return _run(RebaseJob(workspace, location, new_base.find(workspace, location, wanted)))
 
 
 def proceed(workspace: Workspace) -> RebaseReport:
-    """Take the resolution from the work tree and go on.
+    """Take the resolution from the conflict's work tree and go on.
 
     Raises:
         UsageError: no rebase is under way.
         PatchConflict: the conflict is not resolved yet.
     """
     with open_session(workspace) as (location, unfinished):
-        job = _resumed(workspace, location, unfinished)
+        job = session.resume(workspace, location, unfinished)
         if unfinished.conflict is not None:
             _record_resolution(job, unfinished.conflict)
         return _run(job)
 
 
 def skip(workspace: Workspace, reason: str) -> RebaseReport:
-    """Leave the patch that conflicts out of the new series, and go on.
+    """Leave the conflicting patch out of the new series, and go on.
 
     Raises:
         UsageError: no rebase is under way, or it has no conflict.
@@ -111,33 +110,17 @@ def skip(workspace: Workspace, reason: str) -> RebaseReport:
     with open_session(workspace) as (location, unfinished):
         if unfinished.conflict is None:
             raise UsageError("no patch conflicts at the moment", remedy="run --continue")
-        skips = {**unfinished.skips, unfinished.conflict: reason}
-        unfinished = replace(unfinished, skips=skips, conflict=None)
-        session.save(location, unfinished)
-        return _run(_resumed(workspace, location, unfinished))
+        job = session.resume(workspace, location, unfinished)
+        job = replace(job, skips={**job.skips, unfinished.conflict: reason})
+        session.save(job)
+        return _run(job)
 
 
 def abort(workspace: Workspace) -> RebaseSession:
-    """End a rebase; its work tree goes, everything else is as it was before. Resolutions stay remembered."""
+    """End a rebase: remove its work tree; everything else is as before. Resolutions stay remembered."""
     with open_session(workspace) as (location, unfinished):
         session.clean(workspace.root, location)
         return unfinished
-
-
-def _resumed(workspace: Workspace, location: Location, unfinished: RebaseSession) -> RebaseJob:
-    """Return the job of a rebase that is under way."""
-    old = workspace.component.base(unfinished.from_base)
-    if old is None:
-        raise UsageError(
-            f"{workspace.component.name} has no base {unfinished.from_base} any more",
-            remedy="--abort, then start anew",
-        )
-    workspace = replace(workspace, base=old, source=unfinished.mode)
-    refuse(workspace.series.findings, workspace.series.title)
-    findings: list[Finding] = []
-    draft = parse_base(location.private / "rebase" / unfinished.base, findings)
-    base = replace(draft, folder=old.folder.parent / unfinished.base)
-    return RebaseJob(workspace, location, workspace.series, base, unfinished.skips)
 
 
 def _run(job: RebaseJob, waiting: str | None = None) -> RebaseReport:
@@ -145,148 +128,94 @@ def _run(job: RebaseJob, waiting: str | None = None) -> RebaseReport:
 
     The work tree of the conflict of patch `waiting` is left as the user has it.
     """
-    theirs, ours = _bases(job)
-    stack = stack_of(job.location, job.series, theirs)
-    onto = job.location.git.tree_of(ours.commit) or ""
+    old, new = _bases(job)
+    stack = stack_of(job.location, job.series, old)
     with merging.scratch(job.location.git, job.location.private) as git, comparer(git) as compare:
-        steps, stopped = _replay(job, stack, git, onto)
-        series = NewSeries(job, stack, git, compare, steps)
-        outcomes = series.outcomes()
+        steps, stopped = _replay(job, stack, git, new)
+        patches = new_patches(job, stack, git, compare, steps)
         if stopped is not None:
-            conflict = explain.explain(job, stack, git, stopped)
+            conflict = explain(job, stack, git, stopped)
             if waiting != stopped.step.name or not job.conflict_tree.folder.is_dir():
-                commit = _write_commits(job, git, compare, ours, steps)
-                _lay_out(job, stack, stopped, ours, commit)
-            return _report(job, ours, onto, outcomes, conflict)
-        tree = steps[-1].after if steps else onto
-        files, parked = series.files(), series.parked
-    _write(job, ours, tree, outcomes, files, parked)
+                tip = conflicts.commit_steps(job.series, git, compare, job.location.git, new.commit, steps)
+                _lay_out(job, stack, stopped, tip)
+            return _report(job, new, patches, conflict=conflict)
+    tree = steps[-1].after if steps else new.tree
+    write_series(job, new, tree, patches)
     session.clean(job.workspace.root, job.location)
-    report = _report(job, ours, onto, outcomes, None)
-    return replace(report, patched_tree=tree, folder=str(job.base.folder.relative_to(job.workspace.root)))
+    return _report(job, new, patches, patched_tree=tree)
 
 
 def _bases(job: RebaseJob) -> tuple[StoredBase, StoredBase]:
-    """Return the two bases, in the store; where base.toml records none, the old one is what the work tree holds."""
+    """Return the old and the new base, in the store; an old one without a base.toml is what the work tree holds."""
     if job.series.base.recorded:
-        theirs, ours = job.workspace.acquire_alike((job.series.base, job.base))
-        return theirs, ours
-    theirs = worktree_base(job.location)
-    return theirs, job.workspace.acquire(job.base, theirs.comparable)
+        old, new = job.workspace.acquire_alike((job.series.base, job.base))
+        return old, new
+    old = worktree_base(job.location)
+    return old, job.workspace.acquire(job.base, old.comparable)
 
 
-def _replay(job: RebaseJob, stack: Stack, git: Git, onto: str) -> tuple[list[ReplayedStep], ReplayConflict | None]:
-    find, releases = job.resolutions.find, partial(_intermediate, job, stack)
-    merge = partial(merging.merge, git)
-    return replay(stack.steps, onto, merge, lambda merged: find(git, merged), job.skips, releases)
+def _replay(
+    job: RebaseJob, stack: Stack, git: Git, new: StoredBase
+) -> tuple[list[ReplayedStep], ReplayConflict | None]:
+    """Replay the series on the new base; skips and remembered resolutions are used."""
+    resolve, releases = partial(job.resolutions.find, git), partial(job.intermediate_releases, stack.base.comparable)
+    return replay(stack.steps, new.tree, merger(git), resolve, job.skips, releases)
 
 
-def _intermediate(job: RebaseJob, stack: Stack) -> list[tuple[str, str]]:
-    return [(item.base.name, item.tree) for item in job.intermediate(stack.base.comparable)]
+def _lay_out(job: RebaseJob, stack: Stack, stopped: ReplayConflict, tip: str) -> None:
+    """Lay out a conflict in its work tree, on the commit of the patch before it.
 
-
-def _lay_out(job: RebaseJob, stack: Stack, stopped: ReplayConflict, ours: StoredBase, commit: str) -> None:
-    """Write the session and the conflict's work tree on `commit`; once that is complete, the session names it."""
-    location, name = job.location, stopped.step.name
-    unfinished = RebaseSession(job.series.base.name, job.base.name, job.workspace.source, dict(job.skips), None)
-    replace_file(job.private / job.base.name / BASE_TOML, base_text(job.base, read_text(job.series.base)))
-    session.save(location, unfinished)
-    # Git needs these objects for as long as the user works: they go into the repository itself.
-    permanent = replace(location.git, scratch=location.git.objects)
-    step = next(step for step in stack.steps if step.name == name)
-    tree, releases = location.git.tree_of(commit) or "", partial(_intermediate, job, stack)
-    _, again = replay([step], tree, partial(merging.merge, permanent), releases=releases)
+    The session names the conflict once the work tree is complete: a run that is killed before that lays it out again.
+    """
+    session.save(job)
+    # Git needs the objects of this merge for as long as the user works: they go into the repository itself.
+    permanent = replace(job.location.git, scratch=job.location.git.objects)
+    step, releases = stack.step(stopped.step.name), partial(job.intermediate_releases, stack.base.comparable)
+    _, again = replay([step], stopped.before, merger(permanent), releases=releases)
     assert again is not None
-    conflicts.lay_out(job.conflict_tree, commit, again.merged)
-    session.save(location, replace(unfinished, conflict=name))
-
-
-def _write_commits(job: RebaseJob, git: Git, compare: Comparer, ours: StoredBase, steps: list[ReplayedStep]) -> str:
-    """Write the replayed patches as commits, so that the work tree's log shows them; return the last one."""
-    patches = {patch.name: patch for patch in job.series.patches}
-    commits = []
-    for item in steps:
-        if item.after == item.before:
-            continue
-        changes = compare.compare(item.before, item.after)
-        contents = blobs(git, (entry.oid for _, entry in changes.values() if entry))
-        files = {
-            path: new_file(entry.mode, contents[entry.oid]) if entry else None for path, (_, entry) in changes.items()
-        }
-        commits.append(NewCommit(*author_and_message(patches[item.step.name]), files))
-    if not commits:
-        return ours.commit
-    return write_commits(job.location.git, "refs/patchset/rebase", ours.commit, commits)[-1].commit
+    conflicts.lay_out(job.conflict_tree, tip, again.merged)
+    session.save(job, step.name)
 
 
 def _record_resolution(job: RebaseJob, name: str) -> None:
-    """Remember how the user has resolved the conflict of patch `name`."""
+    """Remember the user's resolution of the conflict of patch `name`.
+
+    Raises:
+        PatchConflict: it is not complete.
+    """
     if not job.conflict_tree.folder.is_dir():
         return
-    theirs, ours = _bases(job)
-    stack = stack_of(job.location, job.series, theirs)
+    old, new = _bases(job)
+    stack = stack_of(job.location, job.series, old)
     with merging.scratch(job.location.git, job.location.private) as git:
-        _, stopped = _replay(job, stack, git, job.location.git.tree_of(ours.commit) or "")
-        if stopped is None or stopped.step.name != name:
-            return
-        tree = conflicts.resolved_tree(job.conflict_tree, git, stopped.merged)
-        job.resolutions.record(git, stopped.merged, tree)
-
-
-def _write(
-    job: RebaseJob,
-    ours: StoredBase,
-    tree: str,
-    outcomes: tuple[PatchOutcome, ...],
-    files: list[tuple[Entry, bytes]],
-    parked: frozenset[str],
-) -> None:
-    """Prove the new series by computing it, and let its folder appear."""
-    old, source = job.series, ours.source
-    assert source is not None
-    base = job.base.with_source(source.with_trees(job.location.git.tree_of(ours.commit) or "", tree))
-    entries, data = tuple(entry for entry, _ in files), tuple(content for _, content in files)
-    series = replace(old, base=base, folder=base.folder, entries=entries, files=data)
-    refuse(series.findings, series.title)
-    patched = compute(job.location, series, ours.unproven())
-    if patched.tree != tree:
-        raise IntegrityError(
-            f"the exported patches give tree {patched.tree}, the merge gave {tree}",
-            remedy="report this: the patches of the new series were not written",
-        )
-    contents = {BASE_TOML: base_text(base, read_text(old.base)).encode()}
-    contents["series"] = series_text(old, entries, parked).encode()
-    carried = [*old.disabled, *(entry.name for entry in old.entries if entry.patch_name in parked)]
-    contents |= {name: (old.folder / name).read_bytes() for name in carried}
-    contents |= {entry.name: content for entry, content in files}
-    lines = [item.changelog_line for item in outcomes]
-    lines += [f"{name}: commented out in `series`, and carried over as it is" for name in old.disabled]
-    heading = f"Rebased from {old.base.name}" if old.base.name else "Rebased"
-    text = changelog.title(job.workspace.component.name, base.name) + "\n" + changelog.section(heading, lines)
-    contents[changelog.NAME] = text.encode()
-    folder.write(base.folder, contents)
+        _, stopped = _replay(job, stack, git, new)
+        if stopped is not None and stopped.step.name == name:
+            tree = conflicts.resolved_tree(job.conflict_tree, git, stopped.merged)
+            job.resolutions.record(git, stopped.merged, tree)
 
 
 def _report(
     job: RebaseJob,
-    ours: StoredBase,
-    onto: str,
-    outcomes: tuple[PatchOutcome, ...],
-    conflict: explain.ConflictReport | None,
+    new: StoredBase,
+    patches: Sequence[NewPatch],
+    *,
+    patched_tree: str | None = None,
+    conflict: ConflictReport | None = None,
 ) -> RebaseReport:
-    names = [entry.patch_name for entry in job.series.entries]
+    """Return the report of a finished rebase, or of one that stopped at a conflict."""
+    root, names = job.workspace.root, [entry.patch_name for entry in job.series.entries]
     return RebaseReport(
         component=job.workspace.component.name,
         from_base=job.series.base.name,
         base=job.base.name,
         outcome="rebased" if conflict is None else "conflict",
-        source=ours.kind,
-        why=ours.why,
-        folder=None,
-        tree=onto,
-        patched_tree=None,
-        patches=outcomes,
+        source=new.kind,
+        why=new.why,
+        folder=str(job.base.folder.relative_to(root)) if conflict is None else None,
+        tree=new.tree,
+        patched_tree=patched_tree,
+        patches=tuple(item.outcome for item in patches),
         conflict=conflict,
-        work_tree=None if conflict is None else os.path.relpath(job.conflict_tree.folder, job.workspace.root),
+        work_tree=None if conflict is None else os.path.relpath(job.conflict_tree.folder, root),
         remaining=() if conflict is None else tuple(names[names.index(conflict.patch) + 1 :]),
     )

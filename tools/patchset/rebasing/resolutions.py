@@ -1,7 +1,7 @@
 """Resolutions of conflicts, remembered: the same three versions of a file conflict the same way, whatever the patch.
 
-As git's rerere does, a resolution is kept by what met, not by where: here by the blobs of the three stages. What was
-changed beside the conflicted files is kept by all of them together, and used only where those files are the same.
+Like git's rerere, a resolution is kept under its contents, not its place: here under the blobs of the three stages.
+Changes beside the conflicted files are kept under all stages together, and used only where those files are the same.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from patchset.store.git import Git
 from patchset.store.index import Stage, edit_tree
 from patchset.store.merge import MergeResult
 from patchset.store.objects import DIRECTORY, TreeEntry, blobs, entries
+from toolkit.files import replace_file
 
 Resolved = dict[str, tuple[int, bytes] | None]
 
@@ -33,10 +33,10 @@ class Resolutions:
         """Return the tree in which a conflicted merge is resolved, or None where a part of it is not known."""
         files: Resolved = {}
         for path in merged.paths:
-            found = self._load(_key(stage for stage in merged.stages if stage.path == path))
-            if found is None:
+            resolution = self._load(_key(stage for stage in merged.stages if stage.path == path))
+            if resolution is None:
                 return None
-            files[path] = _file(found["after"])
+            files[path] = _file(resolution["after"])
         beside = self._load(_whole(merged))
         if beside is None and not merged.paths:
             return None
@@ -61,26 +61,15 @@ class Resolutions:
         if files or not merged.paths:
             self._save(_whole(merged), {"files": files})
 
-    def forget(self, merged: MergeResult) -> None:
-        """Drop what is remembered of a merge."""
-        keys = [_whole(merged)]
-        keys += [_key(stage for stage in merged.stages if stage.path == path) for path in merged.paths]
-        for key in keys:
-            (self._folder / f"{key}.json").unlink(missing_ok=True)
-
     def _load(self, key: str) -> dict[str, Any] | None:
         try:
-            found: dict[str, Any] = json.loads((self._folder / f"{key}.json").read_bytes())
+            values: dict[str, Any] = json.loads((self._folder / f"{key}.json").read_bytes())
         except (OSError, ValueError):
             return None
-        return found
+        return values
 
     def _save(self, key: str, values: dict[str, object]) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        file = self._folder / f"{key}.json"
-        temporary = file.with_suffix(".new")
-        temporary.write_text(json.dumps(values))
-        os.replace(temporary, file)
+        replace_file(self._folder / f"{key}.json", json.dumps(values))
 
 
 def _key(stages: Iterable[Stage]) -> str:
@@ -95,7 +84,7 @@ def _whole(merged: MergeResult) -> str:
 
 
 def _name(entry: TreeEntry | None) -> str | None:
-    """Return what tells a file from others; a folder, in whose place a file is to be, is none."""
+    """Return mode and blob of a file; None for a folder, in whose place a file is to be."""
     return f"{entry.mode:o} {entry.oid}" if entry and entry.mode != DIRECTORY else None
 
 

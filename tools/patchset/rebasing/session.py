@@ -1,4 +1,4 @@
-"""A rebase that waits for its user: what is kept of it, and how it is opened again and ended."""
+"""A rebase that waits for its user: kept in a file, opened again from it, and ended."""
 
 from __future__ import annotations
 
@@ -6,20 +6,26 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from patchset.model.component import Component
+from patchset.project.base_toml import NAME as BASE_TOML
+from patchset.project.base_toml import base_text, parse_base, read_text
 from patchset.rebasing import conflicts
+from patchset.rebasing.job import RebaseJob
 from patchset.workflow.workspace import Workspace
 from patchset.worktree.location import Location
 from toolkit.errors import UsageError
 from toolkit.files import replace_file
+from toolkit.finding import Finding, refuse
 
 
 @dataclass(frozen=True)
 class RebaseSession:
-    """An unfinished rebase: its bases, kind of source (`mode`), skipped patches with reasons, and conflicting patch."""
+    """An unfinished rebase: its bases, kind of source (`mode`), skipped patches with reasons, and conflicting patch.
+
+    `conflict` is None until the conflict's work tree is complete. Its fields are the keys of `session.json`.
+    """
 
     from_base: str
     base: str
@@ -43,10 +49,6 @@ def open_session(workspace: Workspace) -> Iterator[tuple[Location, RebaseSession
         yield location, session
 
 
-def _file(location: Location) -> Path:
-    return location.private / "rebase/session.json"
-
-
 def load(location: Location) -> RebaseSession | None:
     """Return the rebase that is under way, or None."""
     try:
@@ -55,21 +57,36 @@ def load(location: Location) -> RebaseSession | None:
         return None
 
 
-def save(location: Location, session: RebaseSession) -> None:
-    """Keep a rebase on the disk."""
-    replace_file(_file(location), json.dumps(asdict(session), indent=1))
+def save(job: RebaseJob, conflict: str | None = None) -> None:
+    """Keep a rebase on the disk: the new base's base.toml, then the session."""
+    old = job.series.base
+    replace_file(job.private / job.base.name / BASE_TOML, base_text(job.base, read_text(old)))
+    session = RebaseSession(old.name, job.base.name, job.workspace.source, dict(job.skips), conflict)
+    replace_file(_file(job.location), json.dumps(asdict(session), indent=1))
 
 
-def under_way(component: Component, session: RebaseSession) -> UsageError:
-    """Return the error for a component of which another rebase is under way."""
-    return UsageError(
-        f"a rebase of {component.name} from {session.from_base} to {session.base} is under way",
-        remedy=f"patchset rebase {component.name} --continue, --skip REASON or --abort",
-    )
+def resume(workspace: Workspace, location: Location, session: RebaseSession) -> RebaseJob:
+    """Return the job of a rebase that is under way.
+
+    Raises:
+        UsageError: the project has no series for its old base any more.
+        SeriesError: that series breaks its format.
+    """
+    old = workspace.component.base(session.from_base)
+    if old is None:
+        raise UsageError(
+            f"{workspace.component.name} has no base {session.from_base} any more",
+            remedy="--abort, then start anew",
+        )
+    workspace = replace(workspace, base=old, source=session.mode)
+    refuse(workspace.series.findings, workspace.series.title)
+    findings: list[Finding] = []
+    draft = parse_base(location.private / "rebase" / session.base, findings)
+    return RebaseJob(workspace, location, replace(draft, folder=old.folder.parent / session.base), session.skips)
 
 
 def clean(root: Path, location: Location) -> None:
-    """Remove what a rebase keeps while it waits."""
+    """Remove everything that a rebase keeps while it waits."""
     private = location.private / "rebase"
     _file(location).unlink(missing_ok=True)
     tree = conflicts.conflict_tree(root, location)
@@ -78,3 +95,7 @@ def clean(root: Path, location: Location) -> None:
     if private.exists():
         location.git.run("update-ref", "-d", "refs/patchset/rebase")
         shutil.rmtree(private)
+
+
+def _file(location: Location) -> Path:
+    return location.private / "rebase/session.json"

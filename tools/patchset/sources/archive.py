@@ -25,11 +25,13 @@ _REFS = "refs/patchset/archive/"
 class Archive(Source):
     """The registry file that stands in for the base's commit.
 
-    `exclude` are globs of members that the archive's maker generated and that upstream's tree does not have.
+    `exclude` are globs of generated members, which upstream's tree does not have.
     """
 
     kind: ClassVar[str] = "archive"
     record: ClassVar[str] = "archive"
+    stored_why: ClassVar[str] = "it is imported already"
+    fetched_why: ClassVar[str] = "requested"
 
     project: str
     filename: str
@@ -109,14 +111,6 @@ class Archive(Source):
         return import_archive(destination.git, self, file, destination.reporter)
 
     @property
-    def stored_why(self) -> str:
-        return "it is imported already"
-
-    @property
-    def fetched_why(self) -> str:
-        return "asked for"
-
-    @property
     def title(self) -> str:
         return f"the archive {self.filename}"
 
@@ -139,10 +133,10 @@ def download(archive: Archive | Wheel, reporter: Reporter, offline: bool = False
 def import_archive(git: Git, archive: Archive, file: Path, reporter: Reporter) -> str:
     """Import a verified archive; the same archive gives the same commit on every machine.
 
-    The commit's date is the newest that the archive holds; generated members are left out, as the base tells.
+    The commit's date is the newest in the archive; the members that `exclude` names are left out.
 
     Raises:
-        IntegrityError: the archive holds what no tree may hold, or gives another tree than is recorded.
+        IntegrityError: a member cannot stand in a git tree, or the tree is not the recorded one.
     """
     from patchset.sources.members import newest_mtime
 
@@ -150,7 +144,7 @@ def import_archive(git: Git, archive: Archive, file: Path, reporter: Reporter) -
     message = f"{archive.filename}\n\nsha256: {archive.sha256}\n"
     scratch = f"refs/patchset/import/{archive.sha256}"
     with reporter.task(f"import {archive.filename}", None, "files") as task:
-        written = import_files(git, scratch, author, message, _wanted(archive, file), task.update)
+        written = import_files(git, scratch, author, message, _kept_members(archive, file), task.update)
     if archive.tree is not None and written.tree != archive.tree:
         git.run("update-ref", "-d", scratch)
         raise IntegrityError(
@@ -162,7 +156,7 @@ def import_archive(git: Git, archive: Archive, file: Path, reporter: Reporter) -
     return written.commit
 
 
-def _wanted(archive: Archive, file: Path) -> Iterator[tuple[str, int, bytes]]:
+def _kept_members(archive: Archive, file: Path) -> Iterator[tuple[str, int, bytes]]:
     from patchset.sources.members import members
 
     for member in members(file):

@@ -1,4 +1,4 @@
-"""The kinds of sources: a new one is a file beside this one, and a line here."""
+"""The kinds of sources. A new kind is one class in a file of its own beside this one, and one line in `KINDS`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from patchset.model.source import Source
 
-# kind -> its class, the preferred kind first; imported when a base.toml is read, so that `--help` imports none.
+# kind -> module:class, the preferred kind first. Classes are imported when a base.toml is read: `--help` needs none.
 KINDS = {
     "submodule": "patchset.sources.submodule:Submodule",
     "archive": "patchset.sources.archive:Archive",
@@ -24,5 +24,5 @@ def kinds() -> tuple[type[Source], ...]:
 
 
 def chosen(kind: str) -> tuple[type[Source], ...]:
-    """Return the classes that a `--source` stands for: one kind, or with `auto` all of them in order."""
+    """Return the classes that a value of `--source` stands for: one kind, or with `auto` all of them in order."""
     return tuple(item for item in kinds() if kind in (AUTO, item.kind))

@@ -1,4 +1,4 @@
-"""Which releases a component has: recorded as bases, here in its repository, or listed by a package index.
+"""The releases of a component: recorded as bases, stored in its repository, or listed by a package index.
 
 A release is described as a base is, after the model of one that is recorded: the same project, file name and
 excluded members, with the version in them replaced.
@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,10 +20,9 @@ from patchset.model.component import Base, Component, Wheel
 from patchset.model.source import Release
 from patchset.sources.acquire import present
 from patchset.sources.kinds import kinds
-from patchset.sources.urls import local_path
 from patchset.store.git import Git
 from toolkit.errors import SourceUnavailable
-from toolkit.files import sha256_of
+from toolkit.files import replace_file, sha256_of
 from toolkit.progress import Reporter
 
 if TYPE_CHECKING:
@@ -33,16 +31,8 @@ if TYPE_CHECKING:
 NAME = "releases.json"
 
 
-@dataclass(frozen=True)
-class Listing:
-    """What the package indexes list of one project: file name -> sha256. `fresh`: just asked, not remembered."""
-
-    files: Mapping[str, str]
-    fresh: bool
-
-
 def version_of(name: str) -> Version | None:
-    """Return a release's version, or None where its name is none, or is of a pre-release."""
+    """Return a release's version, or None for a name that is no version, or that of a pre-release."""
     try:
         version = Version(name)
     except InvalidVersion:
@@ -50,17 +40,17 @@ def version_of(name: str) -> Version | None:
     return None if version.is_prerelease or version.is_devrelease or version.local else version
 
 
-def list_files(project: str, private: Path, reporter: Reporter, *, offline: bool) -> Listing:
-    """Ask the package indexes what files `project` has; remember it for when there is no network.
+def list_files(project: str, private: Path, reporter: Reporter, *, offline: bool) -> Mapping[str, str]:
+    """Return the files of `project` on the package indexes, name -> sha256, and remember them for other runs.
 
-    With `offline`, or where no index answers, that is what was remembered (nothing where nothing was).
+    With `offline`, or where no index answers, return the remembered listing, which may be empty.
     """
     file = private / NAME
     remembered: dict[str, dict[str, str]] = {}
     with contextlib.suppress(OSError, ValueError):
         remembered = json.loads(file.read_bytes())
     if offline:
-        return Listing(remembered.get(project, {}), False)
+        return remembered.get(project, {})
     # Imported here: what talks to a network takes longer to load than a series to rebase.
     from patchset.sources.registry import Registry
 
@@ -68,27 +58,25 @@ def list_files(project: str, private: Path, reporter: Reporter, *, offline: bool
         try:
             listed = Registry(note=reporter.note).listed(project)
         except SourceUnavailable as error:
-            known = "what was listed before is taken" if project in remembered else "known releases only"
+            known = "the remembered listing is used" if project in remembered else "local releases only"
             reporter.note(f"{error.message}; {known}")
-            return Listing(remembered.get(project, {}), False)
-    found = {item.filename: item.sha256 or _hashed(item) for item in listed}
-    found = {filename: sha256 for filename, sha256 in found.items() if sha256}
-    private.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_suffix(".new")
-    temporary.write_text(json.dumps({**remembered, project: dict(sorted(found.items()))}, indent=1))
-    os.replace(temporary, file)
-    return Listing(found, True)
+            return remembered.get(project, {})
+    files = {item.filename: sha256 for item in listed if (sha256 := item.sha256 or _hashed(item))}
+    replace_file(file, json.dumps({**remembered, project: dict(sorted(files.items()))}, indent=1))
+    return files
 
 
 def _hashed(file: RemoteFile) -> str:
-    """Return the sha256 of a file in a folder of links, which names none; "" where it is not on this machine."""
+    """Return the sha256 of a file on this machine whose link names none, or "" for a file elsewhere."""
+    from patchset.sources.urls import local_path
+
     path = local_path(file.url)
     return sha256_of(path) if path is not None and path.is_file() else ""
 
 
-def model_of(component: Component, base: Base | None = None) -> Base | None:
-    """Return the base after which other releases are described: `base`, or the newest that the index lists."""
-    if base is not None and base.index_project is not None:
+def model_of(component: Component, base: Base) -> Base:
+    """Return the base after which other releases are described: `base`, or the newest one with a package index."""
+    if base.index_project is not None:
         return base
     listed = [item for item in component.bases if item.index_project is not None and version_of(item.name)]
     return max(listed, key=lambda item: Version(item.name), default=base)
@@ -131,19 +119,13 @@ def published(component: Component, model: Base, files: Mapping[str, str]) -> li
                 versions.add(parse_sdist_filename(filename)[1])
         except (InvalidSdistFilename, InvalidWheelFilename):
             continue
-    found = []
-    for version in sorted(versions):
-        if version_of(str(version)) is None:
-            continue
-        recorded = component.base(str(version))
-        base = recorded if recorded is not None else describe(model, version, files)
-        if base is not None:
-            found.append(base)
-    return found
+    final = (version for version in sorted(versions) if version_of(str(version)) is not None)
+    bases = (component.base(str(version)) or describe(model, version, files) for version in final)
+    return [base for base in bases if base is not None]
 
 
 def stored(component: Component, model: Base, git: Git) -> list[Base]:
-    """Return the releases whose trees the repository has, oldest first: recorded, imported, or tagged in it."""
+    """Return the releases whose trees the repository has, oldest first: bases, and those that a source stored there."""
     if not (git.gitdir / "HEAD").exists():
         return []
     releases: dict[Version, Base] = {}
@@ -162,16 +144,16 @@ def stored(component: Component, model: Base, git: Git) -> list[Base]:
 
 
 def tagged_commit(url: str, name: str) -> str | None:
-    """Ask a git host for the commit of a release's tag, with or without `v`; None where it gives none."""
+    """Return the commit of a release's tag, with or without `v`, on a git host; None where the host gives none."""
     from patchset.sources.submodule import list_tags
 
     plain = name.removeprefix("v")
-    found = list_tags(url, (plain, f"v{plain}"))
-    return found.get(name) or found.get(plain) or found.get(f"v{plain}")
+    commits = list_tags(url, (plain, f"v{plain}"))
+    return commits.get(name) or commits.get(plain) or commits.get(f"v{plain}")
 
 
 def known(component: Component, model: Base, git: Git, files: Mapping[str, str]) -> list[Base]:
-    """Return every final release that is stored or listed, oldest first; with what is known of it from both."""
+    """Return every final release that is recorded, stored or listed, oldest first, with its sources from all three."""
     releases = {Version(base.name): base for base in published(component, model, files)}
     for base in stored(component, model, git):
         listed = releases.get(Version(base.name), base)

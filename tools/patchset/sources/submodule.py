@@ -61,6 +61,8 @@ class Submodule(Source):
     kind: ClassVar[str] = "submodule"
     record: ClassVar[str] = "commit"
     has_history: ClassVar[bool] = True
+    stored_why: ClassVar[str] = "its commit is here"
+    fetched_why: ClassVar[str] = "its host answers"
 
     commit: str
     tree: str | None = None
@@ -111,14 +113,6 @@ class Submodule(Source):
             why = "its git host did not give the commit"
             raise NotObtained(error.message, why=why, remedy=error.remedy, details=error.details) from error
         return self.commit
-
-    @property
-    def stored_why(self) -> str:
-        return "its commit is here"
-
-    @property
-    def fetched_why(self) -> str:
-        return "its host answers"
 
     @property
     def title(self) -> str:

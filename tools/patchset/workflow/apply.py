@@ -129,8 +129,7 @@ def unapply_series(workspace: Workspace) -> ApplyReport:
         if state is None or before[1] != state.tip:
             base = present(location.git, workspace.base)
             if base is not None and before[1] == base.commit:
-                tree = location.git.tree_of(base.commit) or ""
-                bare = WorktreeState(workspace.base.name, base.kind, "", base.commit, base.commit, tree, (), None)
+                bare = WorktreeState(workspace.base.name, base.kind, "", base.commit, base.commit, base.tree, (), None)
                 return _report(series, "unchanged", bare)
             _refuse_foreign_head(workspace, location, before, base.commit if base else "")
         if state is None:
@@ -199,7 +198,8 @@ def worktree_base(location: Location) -> StoredBase:
         commit = state.base_commit
     else:
         commit = base_of(location, commit) or commit
-    return StoredBase("worktree", commit, "base.toml records none: the work tree's HEAD is the base")
+    tree = location.git.tree_of(commit) or ""
+    return StoredBase("worktree", commit, tree, "base.toml records none: the work tree's HEAD is the base")
 
 
 def _home(location: Location, before: tuple[str | None, str], base_commit: str) -> str | None:

@@ -61,10 +61,9 @@ def compute(location: Location, series: Series, source: StoredBase) -> Computed:
         IntegrityError: the base's or the patched tree is not the recorded one.
     """
     git = location.git
-    base_tree = git.tree_of(source.commit)
-    if source.tree is not None and base_tree != source.tree:
+    if source.recorded_tree is not None and source.tree != source.recorded_tree:
         raise IntegrityError(
-            f"{series.title}: the base's tree is {base_tree}, base.toml records {source.tree}",
+            f"{series.title}: the base's tree is {source.tree}, base.toml records {source.recorded_tree}",
             remedy="check commit, archive and tree in base.toml",
         )
     key = hashlib.sha256(f"{series.digest}\0{source.commit}\0{source.covers}".encode()).hexdigest()
@@ -72,7 +71,7 @@ def compute(location: Location, series: Series, source: StoredBase) -> Computed:
     file = location.private / "made" / f"{key}.json"
     made = _known(git, file, ref)
     if made is None:
-        made = _write(git, series, source, ref, base_tree or "")
+        made = _write(git, series, source, ref)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(asdict(made)))
     if source.patched_tree is not None and made.tree != source.patched_tree:
@@ -103,13 +102,13 @@ def _known(git: Git, file: Path, ref: str) -> Computed | None:
     return made if git.resolve(ref) == made.tip and git.tree_of(made.tip) == made.tree else None
 
 
-def _write(git: Git, series: Series, source: StoredBase, ref: str, base_tree: str) -> Computed:
+def _write(git: Git, series: Series, source: StoredBase, ref: str) -> Computed:
     applied = results(git, series, source.commit, source.covers)
     inside = [item for item in applied if item.match != "outside"]
     if not inside:
         patches = tuple(AppliedPatch(item.patch.name, None, item.match, item.outside) for item in applied)
         git.run("update-ref", ref, source.commit)
-        return Computed(source.commit, source.commit, base_tree, patches)
+        return Computed(source.commit, source.commit, source.tree, patches)
     commits = [NewCommit(*author_and_message(item.patch), item.files) for item in inside]
     written = write_commits(git, ref, source.commit, commits)
     ids = iter(written)

@@ -13,7 +13,7 @@ _EXCHANGE = 2
 
 
 def write(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Make `folder` hold just `files` (name -> content); what else stood in it, below it or of it is gone.
+    """Make `folder` hold just `files` (name -> content); everything else in it is removed.
 
     A file whose content does not change keeps its times. Killed at any moment, the folder is the old or the new one.
     """
@@ -45,12 +45,12 @@ def read(folder: Path) -> dict[str, bytes]:
     """Return every file of a folder, by its name relative to it."""
     if not folder.is_dir():
         return {}
-    found = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two names in one step by renameat2(2); False where the system has no such thing."""
+    """Exchange two names in one step by renameat2(2); return False where the system does not support it."""
     try:
         call = ctypes.CDLL(None, use_errno=True).renameat2
     except (AttributeError, OSError):

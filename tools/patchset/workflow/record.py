@@ -68,9 +68,9 @@ def compute_trees(location: Location, series: Series, bases: Sequence[StoredBase
     trees = []
     for base in bases:
         patched = compute(location, series, base.unproven())
-        tree = location.git.tree_of(base.commit) or ""
-        changed = (base.tree, base.patched_tree) != (tree, patched.tree)
-        trees.append(RecordedTrees(series.component.name, series.base.name, base.kind, tree, patched.tree, changed))
+        changed = (base.recorded_tree, base.patched_tree) != (base.tree, patched.tree)
+        names = (series.component.name, series.base.name, base.kind)
+        trees.append(RecordedTrees(*names, base.tree, patched.tree, changed))
     return trees
 
 

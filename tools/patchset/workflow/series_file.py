@@ -1,4 +1,4 @@
-"""The `series` file of a changed series: lines and comments stay where they are as far as they can."""
+"""The `series` file of a changed series: lines and comments stay in place as far as possible."""
 
 from __future__ import annotations
 

@@ -169,9 +169,9 @@ def _would(workspace: Workspace, location: Location, interrupted: bool) -> str:
     if interrupted:
         return "finish the change that was interrupted, then see"
     if not location.populated:
-        found = present(location.git, series.base) if (location.gitdir / "HEAD").exists() else None
-        where = f"from the {found.kind}" if found else "from the submodule if its host answers, else the archive"
-        return f"populate {series.component.path} {where}, and apply {patches}"
+        stored = present(location.git, series.base) if (location.gitdir / "HEAD").exists() else None
+        where = f"the {stored.kind}" if stored else ", else ".join(f"the {item.kind}" for item in series.base.sources)
+        return f"populate {series.component.path} from {where or 'no recorded source'}, and apply {patches}"
     if applying.is_applied(location, series):
         return "do nothing"
     base = present(location.git, series.base) if series.base.recorded else applying.worktree_base(location)

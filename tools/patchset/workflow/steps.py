@@ -1,4 +1,4 @@
-"""Series and releases as the engine wants them: steps from tree to tree, and trees to replay them on."""
+"""Series and releases as the engine needs them: steps from tree to tree, and trees to replay them on."""
 
 from __future__ import annotations
 
@@ -31,23 +31,27 @@ class Stack:
         """Return True for a patch of which the source covers no file at all."""
         return name in self.outside and all(step.name != name for step in self.steps)
 
+    def step(self, name: str) -> PatchStep:
+        """Return the step of a patch."""
+        return next(step for step in self.steps if step.name == name)
+
     def earlier(self, name: str) -> tuple[PatchStep, ...]:
         """Return the steps before that of a patch."""
-        names = [step.name for step in self.steps]
-        return self.steps[: names.index(name)]
+        return self.steps[: self.steps.index(self.step(name))]
 
     def patch(self, name: str) -> Patch:
+        """Return a patch of the series."""
         return next(patch for patch in self.series.patches if patch.name == name)
 
 
 def stack_of(location: Location, series: Series, base: StoredBase) -> Stack:
-    """Compute a series on its base, whatever tree is recorded, and return its steps.
+    """Compute a series on its base, without regard to the recorded patched tree, and return its steps.
 
     Raises:
         SeriesError, PatchConflict, IntegrityError: see `compute`.
     """
     patched = compute(location, series, base.unproven())
-    tree = location.git.tree_of(base.commit) or ""
+    tree = base.tree
     steps, outside = [], {}
     for patch in patched.patches:
         if patch.outside:
@@ -60,43 +64,34 @@ def stack_of(location: Location, series: Series, base: StoredBase) -> Stack:
 
 
 @dataclass(frozen=True)
-class StoredRelease:
-    """A release whose tree is in the repository."""
-
-    version: Version
-    base: Base
-    tree: str
-
-
-@dataclass(frozen=True)
 class StoredReleases:
-    """The releases in the repository from one kind of source, oldest first; `start` is that of the series."""
+    """The releases in the repository from one kind of source, (base, tree), oldest first.
+
+    `start` is the version of the series.
+    """
 
     start: Version | None
-    releases: tuple[StoredRelease, ...]
+    releases: tuple[tuple[Base, str], ...]
 
-    def towards(self, release: str) -> list[StoredRelease]:
+    def towards(self, release: str) -> list[tuple[Base, str]]:
         """Return those between the series' base and a release, the one nearest to the base first."""
         end = releases.version_of(release)
         if self.start is None or end is None:
             return []
         low, high = min(self.start, end), max(self.start, end)
-        between = [item for item in self.releases if low < item.version < high]
+        between = [(base, tree) for base, tree in self.releases if low < Version(base.name) < high]
         return between if self.start < end else between[::-1]
 
     def trees_towards(self, release: str) -> list[tuple[str, str]]:
         """Return the same as (name, tree): the intermediate releases that `engine.replay` merges along."""
-        return [(item.base.name, item.tree) for item in self.towards(release)]
+        return [(base.name, tree) for base, tree in self.towards(release)]
 
 
 def stored_releases(component: Component, base: Base, git: Git, kind: str) -> StoredReleases:
     """Return the releases that the repository has from one kind of source."""
-    start, model = releases.version_of(base.name), releases.model_of(component, base)
-    if start is None or model is None:
+    start = releases.version_of(base.name)
+    if start is None:
         return StoredReleases(None, ())
-    stored_trees = []
-    for item in releases.stored(component, model, git):
-        version, stored = releases.version_of(item.name), present(git, item, kind)
-        if version is not None and stored is not None:
-            stored_trees.append(StoredRelease(version, item, git.tree_of(stored.commit) or ""))
-    return StoredReleases(start, tuple(stored_trees))
+    bases = releases.stored(component, releases.model_of(component, base), git)
+    stored = ((item, present(git, item, kind)) for item in bases)
+    return StoredReleases(start, tuple((item, at.tree) for item, at in stored if at is not None))

@@ -11,7 +11,7 @@ from pathlib import Path
 from patchset.model.component import Base, Component
 from patchset.model.series import Series, load
 from patchset.project.project import Project
-from patchset.sources.acquire import StoredBase, acquire, acquire_alike
+from patchset.sources.acquire import Acquisition, StoredBase
 from patchset.sources.kinds import AUTO
 from patchset.store import merge
 from patchset.store.git import require
@@ -100,18 +100,12 @@ class Workspace:
 
     def acquire(self, base: Base | None = None, kind: str | None = None) -> StoredBase:
         """Bring the base, or another release, into the component's repository; see `sources.acquire`."""
-        return acquire(
-            self.root,
-            self.component,
-            base or self.base,
-            self.location.git,
-            kind or self.source,
-            self.reporter,
-            offline=self.offline,
-        )
+        return self._acquisition.one(base or self.base, kind or self.source)
 
     def acquire_alike(self, bases: Sequence[Base]) -> tuple[StoredBase, ...]:
         """Bring several releases into the repository, all from one kind of source; see `sources.acquire`."""
-        return acquire_alike(
-            self.root, self.component, bases, self.location.git, self.source, self.reporter, offline=self.offline
-        )
+        return self._acquisition.alike(bases, self.source)
+
+    @property
+    def _acquisition(self) -> Acquisition:
+        return Acquisition(self.root, self.component, self.location.git, self.reporter, self.offline)
