@@ -1,16 +1,14 @@
-"""What every command of `patchset` gets: the project, and the workspaces that its arguments name."""
+"""The context of every command of `patchset`: the project, and the workspaces that arguments name."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from patchset.project.project import Project, find_root, load
+from patchset.workflow.workspace import Workspace
+from toolkit.console import Terminal
 from toolkit.errors import UsageError
-
-if TYPE_CHECKING:
-    from patchset.project.project import Project
-    from patchset.workflow.workspace import Workspace
 
 
 @dataclass
@@ -20,8 +18,6 @@ class Context:
     root: Path | None
 
     def find_root(self) -> Path:
-        from patchset.project.project import find_root
-
         return self.root.resolve() if self.root is not None else find_root(Path.cwd())
 
     def project(self) -> Project:
@@ -30,15 +26,10 @@ class Context:
         Raises:
             UsageError, SeriesError: there is none, or its TOML files break their format.
         """
-        from patchset.project.project import load
-
         return load(self.find_root())
 
     def workspaces(self, specs: tuple[str, ...], source: str = "auto", offline: bool = False) -> list[Workspace]:
         """Return the workspaces of COMPONENT[@BASE] arguments; all components at their pinned bases without any."""
-        from patchset.workflow.workspace import Workspace
-        from toolkit.console import Terminal
-
         project = self.project()
         return [
             Workspace(project, component, base, Terminal(), source, offline)
@@ -51,13 +42,12 @@ class Context:
         """Return the workspace whose series has a patch, and the patch's name without `.patch`.
 
         Raises:
-            UsageError: none has it; names the patches that there are.
+            UsageError: none has it; names the known patches.
         """
         name = patch.removesuffix(".patch")
         known: list[str] = []
         for workspace in self.workspaces((spec,) if spec else (), source, offline):
-            names = [entry.patch_name for entry in workspace.series.entries]
-            known += names
-            if name in names:
+            known += workspace.series.names
+            if name in workspace.series.names:
                 return workspace, name
         raise UsageError(f"there is no patch {name!r}", remedy=f"known patches: {', '.join(known) or 'none'}")

@@ -15,7 +15,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def source_option(text: str) -> Decorator:
-    """Return the option `--source`; `text` says what it means for the command."""
+    """Return the option `--source`; `text` is its meaning for the command."""
     return click.option("--source", type=click.Choice([AUTO, *KINDS]), default=AUTO, show_default=True, help=text)
 
 
@@ -23,7 +23,7 @@ offline_option = click.option("--offline", is_flag=True, help="Do not use the ne
 
 
 def common(epilog: str, *, specs: bool = True) -> Decorator:
-    """Give a command what all of them have: its examples, `--json`, and the names of components."""
+    """Give a command the parts that all of them have: its examples, `--json`, and the names of components."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         function = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")(function)

@@ -30,17 +30,17 @@ class Base:
 
     @property
     def recorded(self) -> bool:
-        """True where a `base.toml` names the upstream tree."""
+        """True if a `base.toml` names the upstream tree."""
         return bool(self.sources)
 
     @property
     def commit(self) -> str | None:
-        """Upstream's commit, None where it is not known."""
+        """Upstream's commit, None if it is not known."""
         return next((item.upstream_commit for item in self.sources if item.upstream_commit is not None), None)
 
     @property
     def index_project(self) -> str | None:
-        """The project of the package index that lists upstream's releases, None where it is not known."""
+        """The project of the package index that lists upstream's releases, None if it is not known."""
         return next((item.index_project for item in self.sources if item.index_project is not None), None)
 
     def source(self, kind: str) -> Source | None:
@@ -53,7 +53,7 @@ class Base:
         return replace(self, sources=(*others, source))
 
 
-# What a source build can ask of the machine.
+# What a source build can need of the machine.
 NEEDS = ("compiler", "cuda", "memory")
 
 
@@ -61,12 +61,11 @@ NEEDS = ("compiler", "cuda", "memory")
 class Packaging:
     """How the component becomes a wheel.
 
-    `packages` are the globs of files that the wheel ships, `compiled` those that decide compiled or generated
-    content, `version_file` the file inside the wheel that knows the version, if any. `environment` is set for
-    a source build, with `{version}` replaced, and needs `build_files` in the tree. `variants` are what can be
-    built from source, the first by default, each with what has to be there before it starts; the variable
-    `variant_variable` tells upstream's build which one is meant. `job_memory` is what one compile job is taken to
-    need, in GiB.
+    `packages` are the globs of the files that the wheel ships, `compiled` those of the sources of compiled or generated
+    content. `version_file` is the file inside the wheel that holds the version, if any. `environment` is set for a
+    source build, with `{version}` replaced; the build needs `build_files` in the tree. `variants` are the source
+    builds, the default first, each with its NEEDS; upstream's build reads the variant from the variable
+    `variant_variable`. `job_memory` is the memory that one compile job needs, in GiB.
     """
 
     project: str
@@ -93,5 +92,9 @@ class Component:
 
     def base(self, name: str) -> Base | None:
         """Return the base of that name; a leading `v` may be left out or added."""
-        wanted = name.removeprefix("v")
-        return next((base for base in self.bases if base.name.removeprefix("v") == wanted), None)
+        version = name.removeprefix("v")
+        return next((base for base in self.bases if base.name.removeprefix("v") == version), None)
+
+    def title(self, base: Base) -> str:
+        """Return the name of a series, as commands take it: COMPONENT@BASE, or COMPONENT for a nameless base."""
+        return f"{self.name}@{base.name}" if base.name else self.name

@@ -52,7 +52,7 @@ class FileChange:
 
     `old_blob` and `new_blob` are git blob ids as the patch's `index` line gives them (40 hex digits with
     `--full-index`, a prefix otherwise, None where the patch has no such line). Modes are git's, None where
-    the patch does not say. `payload` holds a `GIT binary patch` with its header, as `git apply` reads it.
+    the patch names none. `payload` holds a `GIT binary patch` with its header, as `git apply` reads it.
     """
 
     operation: Operation
@@ -82,8 +82,8 @@ class FileChange:
 class Patch:
     """A patch file as it stands in a series.
 
-    `file` is where it was read from, `name` its name without `.patch`, `strip` the number of leading path
-    components that the series tells to drop (`-p1` by default).
+    `file` is where it was read from, `name` its name without `.patch`. `strip` is the number of leading path
+    components that the series drops (`-p1` by default).
     """
 
     file: Path
@@ -106,7 +106,7 @@ class Patch:
 
     @property
     def records_blobs(self) -> bool:
-        """Whether every change names the full blob that it was made against."""
+        """True if every change names the full id of the blob that it is a change of."""
         return all(len(change.old_blob or "") == 40 or not _needs_blob(change) for change in self.changes)
 
 
@@ -125,14 +125,9 @@ _BINARY_BLOCK = re.compile(
 )
 
 
-def read(file: Path, strip: int = 1) -> tuple[Patch | None, list[Finding]]:
-    """Read a patch file; return it with all findings, or None with them if it cannot be parsed."""
-    return parse(file, file.read_bytes(), strip)
-
-
 def parse(file: Path, data: bytes, strip: int = 1) -> tuple[Patch | None, list[Finding]]:
-    """Parse the bytes of a patch; `file` only names them."""
-    # Imported here: a run with nothing to do never parses a patch.
+    """Parse the bytes of a patch, which `file` names; return it with all findings, None if it cannot be parsed."""
+    # Imported here for start-up: a run with nothing to do parses no patch.
     from unidiff.errors import UnidiffParseError
     from unidiff.patch import PatchSet
 
@@ -176,6 +171,11 @@ def parse(file: Path, data: bytes, strip: int = 1) -> tuple[Patch | None, list[F
     return Patch(file, data, strip, header, tuple(changes)), findings
 
 
+def subject_of(message: str) -> str:
+    """Return the subject of a commit message: its first paragraph in one line, as git's `%s` gives it."""
+    return " ".join(message.strip("\n").partition("\n\n")[0].split())
+
+
 def split(data: bytes) -> tuple[bytes, bytes]:
     """Return a patch's header and its diff, as they stand in the file."""
     start = _DIFF_START.search(data)
@@ -213,7 +213,7 @@ def _change(item: object, body: str, strip: int) -> FileChange:
             if match[3]:
                 modes.setdefault("index", int(match[3], 8))
         elif match := _RENAME.match(line):
-            moved[f"{match[1]} {match[2]}"] = _unquote(match[3])
+            moved[f"{match[1]} {match[2]}"] = paths.unquote(match[3])
     source = str(getattr(item, "source_file"))  # noqa: B009 - unidiff is untyped
     target = str(getattr(item, "target_file"))  # noqa: B009
     hunks = tuple(_hunk(number, hunk) for number, hunk in enumerate(item, 1))  # type: ignore[arg-type, var-annotated]
@@ -224,8 +224,8 @@ def _change(item: object, body: str, strip: int) -> FileChange:
         if payload is None:
             raise ValueError("a binary change without its content: export it with `git diff --binary`")
 
-    old_path = None if source == NULL else _strip(source, strip)
-    new_path = None if target == NULL else _strip(target, strip)
+    old_path = None if source == NULL else paths.strip_components(source, strip)
+    new_path = None if target == NULL else paths.strip_components(target, strip)
     operation: Operation = "modify"
     if "rename from" in moved or "copy from" in moved:
         operation = "rename" if "rename from" in moved else "copy"
@@ -293,36 +293,3 @@ def _is_removal(item: object, hunks: tuple[Hunk, ...]) -> bool:
 def _epoch(stamp: str) -> bool:
     # GNU diff -N gives a file that does not exist the time 0, which is 1969 west of Greenwich.
     return stamp.startswith(("1970-01-01", "1969-12-31"))
-
-
-def _strip(path: str, strip: int) -> str:
-    path = _unquote(path)
-    if path.startswith("/"):
-        raise ValueError(f"the path is absolute: {path}")
-    parts = path.split("/")
-    if len(parts) <= strip:
-        raise ValueError(f"the path {path!r} has no {strip} leading components to drop")
-    return "/".join(parts[strip:])
-
-
-_ESCAPES = {"a": 7, "b": 8, "t": 9, "n": 10, "v": 11, "f": 12, "r": 13, '"': 34, "\\": 92}
-
-
-def _unquote(path: str) -> str:
-    """Undo git's C-style quoting (`core.quotePath`) and give the path as text."""
-    raw = path.encode("latin-1")
-    if len(path) >= 2 and path[0] == path[-1] == '"':
-        out = bytearray()
-        text, at = path[1:-1], 0
-        while at < len(text):
-            if text[at] != "\\":
-                out += text[at].encode("latin-1")
-                at += 1
-            elif text[at + 1 : at + 4].isdigit():
-                out.append(int(text[at + 1 : at + 4], 8))
-                at += 4
-            else:
-                out.append(_ESCAPES[text[at + 1]])
-                at += 2
-        raw = bytes(out)
-    return raw.decode("utf-8", errors="surrogateescape")

@@ -1,4 +1,4 @@
-"""A source of a base: one way in which the base's tree comes into the object store.
+"""A source of a base: one way to bring the base's tree into the object store.
 
 Each kind of source is one class in `patchset.sources` and one line in `patchset.sources.kinds`.
 """
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Destination:
-    """Where a base is brought: the component's repository, and what is needed on the way.
+    """The component's repository, into which a base is brought, and the means to do so.
 
-    `label` names component and base in messages, `path` is where the component's tree stands, `url` its git host's,
-    if any is named. `prepare` makes the repository, and registers the submodule where the project has one.
+    `label` names component and base in messages. `path` is the component's folder, relative to the project. `url` is
+    its git host's, None if none is named. `prepare` creates the repository, and registers the submodule.
     """
 
     label: str
@@ -40,9 +40,9 @@ class Destination:
 
 @dataclass(frozen=True)
 class Release:
-    """What is known of an upstream release: `files` (name -> sha256) are those of the package index.
+    """An upstream release: `files` (name -> sha256) are those of the package index.
 
-    `model` is a base of another release, after which this one is described.
+    `model` is a base of another release, whose description this one follows.
     """
 
     model: Base
@@ -56,7 +56,7 @@ class Release:
 
 
 class NotObtained(SourceUnavailable):
-    """This source cannot give the base; `why` says it in a few words, for the report of the source used instead."""
+    """This source cannot give the base; `why` is a short reason, for the report of the source used instead."""
 
     def __init__(self, message: str, *, why: str = "", remedy: str = "", details: tuple[str, ...] = ()) -> None:
         super().__init__(message, remedy=remedy, details=details)
@@ -64,18 +64,18 @@ class NotObtained(SourceUnavailable):
 
 
 class Source(ABC):
-    """One entry of base.toml from which the base's tree can be had.
+    """One entry of base.toml that gives the base's tree.
 
     `covers` are globs of the paths that this source has (empty: all). `tree` and `patched_tree` are the recorded
-    git tree ids before and after the series, None where none is recorded.
+    git tree ids before and after the series, None if none is recorded.
     """
 
     kind: ClassVar[str]
     """The name in `--source`, in reports and in the state of a work tree."""
     record: ClassVar[str]
-    """What base.toml records for it, as a noun: `commit`, `archive`."""
+    """The noun for its entry in base.toml: `commit`, `archive`."""
     has_history: ClassVar[bool] = False
-    """Whether its commits have upstream's commits as ancestors."""
+    """True if its commits have upstream's commits as ancestors."""
 
     covers: tuple[str, ...]
     tree: str | None
@@ -94,7 +94,7 @@ class Source(ABC):
     @classmethod
     @abstractmethod
     def of_release(cls, release: Release) -> Self | None:
-        """Return the source of another release, or None where the release has none of this kind."""
+        """Return the source of another release, or None if the release has none of this kind."""
 
     @classmethod
     @abstractmethod
@@ -112,35 +112,35 @@ class Source(ABC):
 
     @abstractmethod
     def commit_in(self, git: Git) -> str | None:
-        """Return the base's commit in the repository, or None where it is not there; uses no network."""
+        """Return the base's commit in the repository, or None if it is not there; uses no network."""
 
     @abstractmethod
     def fetch(self, destination: Destination) -> str:
         """Bring the base's commit into the repository and return its id.
 
         Raises:
-            NotObtained: it cannot be had; the next kind of source may have it.
+            NotObtained: it is not available; the next kind of source may have it.
             PatchsetError: it must not be used, or the machine lacks something.
         """
 
     @property
     @abstractmethod
     def stored_why(self) -> str:
-        """Say in a few words why a base that is already in the repository is taken from there."""
+        """The reason, in a few words, to take a base that is already in the repository from there."""
 
     @property
     @abstractmethod
     def fetched_why(self) -> str:
-        """Say in a few words why a base that was fetched is taken from this source."""
+        """The reason, in a few words, to fetch a base from this source."""
 
     @property
     @abstractmethod
     def title(self) -> str:
-        """The source in words, for a message that it is used."""
+        """The source in words, for messages."""
 
     @property
     def upstream_commit(self) -> str | None:
-        """Upstream's own commit of the base, or None where the source does not record it."""
+        """Upstream's own commit of the base, or None if the source does not record it."""
         return None
 
     @property

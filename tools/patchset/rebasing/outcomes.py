@@ -11,7 +11,7 @@ from patchset.engine.outcome import PatchDifference
 from patchset.engine.renames import pair
 from patchset.engine.replay import ReplayedStep
 from patchset.model.patch import Patch, parse
-from patchset.model.series import Entry
+from patchset.model.series import PatchFile
 from patchset.rebasing.explain import first_release
 from patchset.rebasing.job import RebaseJob
 from patchset.store.difference import Changes, Comparer, patch_text
@@ -84,10 +84,10 @@ class NewSeries:
                 break
         return tuple(outcomes)
 
-    def files(self) -> list[tuple[Entry, bytes]]:
+    def files(self) -> list[PatchFile]:
         """Return the entries of the new series with their files; `parked` patches are not among them."""
         files = []
-        for entry, data in zip(self._job.series.entries, self._job.series.files, strict=True):
+        for entry, data in self._job.series.patch_files:
             if entry.patch_name in self.parked:
                 continue
             new = self._results[entry.patch_name][1] if entry.patch_name in self._results else data

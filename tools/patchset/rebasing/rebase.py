@@ -9,7 +9,7 @@ from typing import Literal
 
 from patchset.engine.message import author_and_message
 from patchset.engine.replay import ReplayConflict, ReplayedStep, replay
-from patchset.model.series import Entry
+from patchset.model.series import PatchFile
 from patchset.project.base_toml import NAME as BASE_TOML
 from patchset.project.base_toml import base_text, parse_base, read_text
 from patchset.rebasing import conflicts, explain, new_base, session
@@ -22,7 +22,7 @@ from patchset.store.difference import Comparer, comparer
 from patchset.store.git import Git
 from patchset.store.objects import NewCommit, blobs, new_file, write_commits
 from patchset.workflow import changelog, folder
-from patchset.workflow.apply import worktree_base
+from patchset.workflow.checkout import Checkout
 from patchset.workflow.compute import compute
 from patchset.workflow.series_file import series_text
 from patchset.workflow.steps import Stack, stack_of
@@ -171,7 +171,7 @@ def _bases(job: RebaseJob) -> tuple[StoredBase, StoredBase]:
     if job.series.base.recorded:
         theirs, ours = job.workspace.acquire_alike((job.series.base, job.base))
         return theirs, ours
-    theirs = worktree_base(job.location)
+    theirs = Checkout(job.location).worktree_base()
     return theirs, job.workspace.acquire(job.base, theirs.comparable)
 
 
@@ -238,15 +238,14 @@ def _write(
     ours: StoredBase,
     tree: str,
     outcomes: tuple[PatchOutcome, ...],
-    files: list[tuple[Entry, bytes]],
+    files: list[PatchFile],
     parked: frozenset[str],
 ) -> None:
     """Prove the new series by computing it, and let its folder appear."""
     old, source = job.series, ours.source
     assert source is not None
     base = job.base.with_source(source.with_trees(job.location.git.tree_of(ours.commit) or "", tree))
-    entries, data = tuple(entry for entry, _ in files), tuple(content for _, content in files)
-    series = replace(old, base=base, folder=base.folder, entries=entries, files=data)
+    series = replace(old, base=base, folder=base.folder, patch_files=tuple(files))
     refuse(series.findings, series.title)
     patched = compute(job.location, series, ours.unproven())
     if patched.tree != tree:
@@ -255,7 +254,7 @@ def _write(
             remedy="report this: the patches of the new series were not written",
         )
     contents = {BASE_TOML: base_text(base, read_text(old.base)).encode()}
-    contents["series"] = series_text(old, entries, parked).encode()
+    contents["series"] = series_text(old, series.entries, parked).encode()
     carried = [*old.disabled, *(entry.name for entry in old.entries if entry.patch_name in parked)]
     contents |= {name: (old.folder / name).read_bytes() for name in carried}
     contents |= {entry.name: content for entry, content in files}
