@@ -7,7 +7,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from patchset.model.source import Source
+    from patchset.model.component import Source
 
 # kind -> its class, the preferred kind first; imported when a base.toml is read, so that `--help` imports none.
 KINDS = {

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from patchset.model.component import Base
-from patchset.model.source import Destination, NotObtained, Release, Source
+from patchset.model.component import Base, Destination, NotObtained, Release, Source
 from patchset.store.git import Git, environment
 from toolkit.errors import SourceUnavailable
 from toolkit.progress import Reporter
