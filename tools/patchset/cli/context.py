@@ -1,14 +1,20 @@
-"""The context of every command of `patchset`: the project, and the workspaces that arguments name."""
+"""The context of every command of `patchset`: the project, and the workspaces that arguments name.
+
+It is imported with `patchset` itself: what reads a project is imported later, so that `completion` starts fast.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from patchset.project.project import Project, find_root, load
-from patchset.workflow.workspace import Workspace
 from toolkit.console import Terminal
 from toolkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from patchset.project.project import Project
+    from patchset.workflow.workspace import Workspace
 
 
 @dataclass
@@ -18,6 +24,8 @@ class Context:
     root: Path | None
 
     def find_root(self) -> Path:
+        from patchset.project.project import find_root
+
         return self.root.resolve() if self.root is not None else find_root(Path.cwd())
 
     def project(self) -> Project:
@@ -26,10 +34,14 @@ class Context:
         Raises:
             UsageError, SeriesError: there is none, or its TOML files break their format.
         """
+        from patchset.project.project import load
+
         return load(self.find_root())
 
     def workspaces(self, specs: tuple[str, ...], source: str = "auto", offline: bool = False) -> list[Workspace]:
         """Return the workspaces of COMPONENT[@BASE] arguments; all components at their pinned bases without any."""
+        from patchset.workflow.workspace import Workspace
+
         project = self.project()
         return [
             Workspace(project, component, base, Terminal(), source, offline)

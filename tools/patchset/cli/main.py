@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from patchset.cli.context import Context
 from toolkit import __version__
 from toolkit.commands import LazyGroup, run
 
@@ -66,9 +67,6 @@ Exit codes are listed in docs/exit-codes.md."""
 @click.pass_context
 def group(ctx: click.Context, root: Path | None) -> None:
     """Apply versioned patch series to pinned upstreams, build wheels, and prove every step by hash."""
-    # Imported here for start-up: `patchset --help` reads no project.
-    from patchset.cli.context import Context
-
     ctx.obj = Context(root)
 
 
