@@ -62,7 +62,7 @@ class RefreshReport:
 
 @dataclass(frozen=True)
 class RefreshOptions:
-    """What a refresh needs beyond the commits.
+    """The options of a refresh.
 
     `names` gives new patches their names by commit id. `reason` is the reason to drop patches whose commits are gone;
     None: they must not be gone. `prompt` gives the trailers that a new patch lacks.

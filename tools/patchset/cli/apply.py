@@ -5,8 +5,7 @@ from __future__ import annotations
 import click
 
 from patchset.cli.context import Context
-from patchset.cli.options import common, offline_option, source_option
-from patchset.cli.output import print_reports
+from patchset.cli.options import common, offline_option, print_reports, source_option
 from patchset.workflow.apply import ApplyReport, apply_series, unapply_series
 from toolkit.text import count_of
 

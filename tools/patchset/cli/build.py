@@ -8,8 +8,7 @@ from pathlib import Path
 import click
 
 from patchset.cli.context import Context
-from patchset.cli.options import common, offline_option, source_option
-from patchset.cli.output import print_reports
+from patchset.cli.options import common, offline_option, print_reports, source_option
 from patchset.workflow.build import BuildOptions, BuildReport, Route, build
 from patchset.workflow.verify import VerifyReport, verify_installed, verify_wheel
 from toolkit.console import Terminal, console, escape

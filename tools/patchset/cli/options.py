@@ -1,15 +1,16 @@
-"""Options that several commands of `patchset` have."""
+"""Options that several commands of `patchset` have, and the reports that `--json` prints for a program."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
 
 import click
 
 from patchset.cli.complete import complete_specs
 from patchset.sources.kinds import AUTO, KINDS
+from toolkit.console import print_json
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -34,3 +35,31 @@ def common(epilog: str, *, specs: bool = True) -> Decorator:
         return function
 
     return decorate
+
+
+class JsonReport(Protocol):
+    """A report that a program can read."""
+
+    def as_json(self) -> dict[str, object]: ...
+
+
+ReportType = TypeVar("ReportType", bound=JsonReport)
+
+
+def print_report(report: ReportType, show: Callable[[ReportType], None], as_json: bool) -> int:
+    """Print one report, with `show` if not as JSON; return exit code 0."""
+    if as_json:
+        print_json(report.as_json())
+    else:
+        show(report)
+    return 0
+
+
+def print_reports(reports: Sequence[ReportType], show: Callable[[ReportType], None], as_json: bool) -> int:
+    """Print reports, each with `show` if not as one JSON list; return exit code 0."""
+    if as_json:
+        print_json([report.as_json() for report in reports])
+    else:
+        for report in reports:
+            show(report)
+    return 0

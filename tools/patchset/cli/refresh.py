@@ -12,8 +12,7 @@ from patchset.authoring.messages import TrailerPrompt, no_prompt, replace_traile
 from patchset.authoring.refresh import RefreshOptions, RefreshReport, refresh
 from patchset.cli.complete import complete_patches, complete_specs
 from patchset.cli.context import Context
-from patchset.cli.options import common
-from patchset.cli.output import print_report, print_reports
+from patchset.cli.options import common, print_report, print_reports
 from patchset.model.trailers import hint, parse_line
 from toolkit.console import console, escape
 from toolkit.errors import UsageError
@@ -112,7 +111,7 @@ def _edited(text: str) -> str:
     answer = click.edit(text, extension=".txt", require_save=False) or ""
     kept = "\n".join(line for line in answer.split("\n") if not line.startswith("# ")).strip()
     if not kept:
-        raise UsageError("the message is empty: nothing was done", remedy="give it with -m, or write one")
+        raise UsageError("the message is empty", remedy="give it with -m, or write one")
     return kept
 
 

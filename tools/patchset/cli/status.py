@@ -9,8 +9,7 @@ import click
 
 from patchset.cli.complete import complete_patches, complete_specs
 from patchset.cli.context import Context
-from patchset.cli.options import common
-from patchset.cli.output import print_reports
+from patchset.cli.options import common, print_reports
 from patchset.engine.message import author_and_message
 from patchset.model.patch import Patch, subject_of
 from patchset.model.series import source_only, status_of

@@ -5,8 +5,7 @@ from __future__ import annotations
 import click
 
 from patchset.cli.context import Context
-from patchset.cli.options import common
-from patchset.cli.output import print_report
+from patchset.cli.options import common, print_report
 from patchset.workflow.upstream import PatchStanding, TrendPoint, UpstreamReport, upstream
 from toolkit.console import console, escape, table
 from toolkit.text import count_of

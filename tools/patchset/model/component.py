@@ -200,7 +200,7 @@ NEEDS = ("compiler", "cuda", "memory")
 
 @dataclass(frozen=True)
 class Packaging:
-    """How the component becomes a wheel.
+    """The build of a component's wheel.
 
     `packages` are the globs of the files that the wheel ships, `compiled` those of the sources of compiled or generated
     content. `version_file` is the file inside the wheel that holds the version, if any. `environment` is set for a

@@ -48,7 +48,7 @@ class Hunk:
 
 @dataclass(frozen=True)
 class FileChange:
-    """What a patch does to one file.
+    """The change of one file by a patch.
 
     `old_blob` and `new_blob` are git blob ids as the patch's `index` line gives them (40 hex digits with
     `--full-index`, a prefix otherwise, None where the patch has no such line). Modes are git's, None where
