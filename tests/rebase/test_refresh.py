@@ -268,6 +268,15 @@ def test_new_takes_just_what_is_staged(applied: History, run: Run) -> None:
     assert git(applied.extern, "status", "--porcelain") == "M README"
 
 
+def test_the_first_patch_of_a_series_is_applied_when_it_is_written(history: History, run: Run) -> None:
+    history.ready()
+    assert run("--root", history.path, "apply").code == 0
+    put("new.py", "new\n")(history.extern)
+    trailers = [part for line in TRAILERS.splitlines() for part in ("--trailer", line)]
+    assert run("--root", history.path, "new", "alpha", "foo", "-m", "A new file", *trailers).code == 0
+    consistent(history, run)
+
+
 def test_edit_folds_work_into_a_patch(applied: History, run: Run) -> None:
     before = files(applied)
     replace("pkg/two.py", "two seven\n", "two SEVEN\n")(applied.extern)

@@ -83,7 +83,7 @@ def _print_build(item: BuildReport) -> None:
     if item.replaced:
         out.print(f"  [yellow]replaced[/] another wheel of that name, sha256 {item.replaced}; --out keeps both")
     if item.official:
-        out.print(f"  base     {escape(item.official)}, {count_of(len(item.changed), 'file')} replaced")
+        out.print(f"  official {escape(item.official)}, {count_of(len(item.changed), 'file')} replaced")
     for name in item.patches:
         out.print(f"  [green]patch[/]    {escape(name)}")
     for left in item.left_out:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -184,9 +185,7 @@ def split(data: bytes) -> tuple[bytes, bytes]:
 
 
 def _overflows(line: str) -> bool:
-    if line.startswith("--- ") or line in ("--", "-- ", "---"):
-        return False
-    return line[:1] in ("+", "-", " ")
+    return line[:1] in ("+", "-", " ") and not line.startswith("--- ") and line not in ("--", "-- ", "---")
 
 
 def _finding(file: Path, line: int, text: str, message: str, mark: str = "") -> Finding:
@@ -209,7 +208,7 @@ def _change(item: object, body: str, strip: int) -> FileChange:
         if match := _HEADER_MODE.match(line):
             modes[match[1]] = int(match[2], 8)
         elif match := _INDEX.match(line):
-            old_blob, new_blob = match[1], match[2]
+            old_blob, new_blob = (None if set(blob) == {"0"} else blob for blob in (match[1], match[2]))
             if match[3]:
                 modes.setdefault("index", int(match[3], 8))
         elif match := _RENAME.match(line):
@@ -232,9 +231,9 @@ def _change(item: object, body: str, strip: int) -> FileChange:
         old_path, new_path = moved.get(f"{operation} from"), moved.get(f"{operation} to")
         if old_path is None or new_path is None:
             raise ValueError(f"a {operation} without both of its paths")
-    elif old_path is None or (not git and _is_creation(item, hunks)):
+    elif old_path is None or (not git and _no_file(item, "source", (hunk.old_length for hunk in hunks))):
         operation, old_path = "add", None
-    elif new_path is None or (not git and _is_removal(item, hunks)):
+    elif new_path is None or (not git and _no_file(item, "target", (hunk.new_length for hunk in hunks))):
         operation, new_path = "delete", None
     elif old_path != new_path:
         if git:
@@ -250,10 +249,6 @@ def _change(item: object, body: str, strip: int) -> FileChange:
             raise ValueError("a change of a submodule cannot be part of a series")
         if mode not in (0o100644, 0o100755, 0o120000):
             raise ValueError(f"an unknown file mode {mode:o}")
-    if old_blob is not None and set(old_blob) == {"0"}:
-        old_blob = None
-    if new_blob is not None and set(new_blob) == {"0"}:
-        new_blob = None
     return FileChange(operation, old_path, new_path, old_mode, new_mode, old_blob, new_blob, hunks, payload)
 
 
@@ -280,16 +275,8 @@ def _payload(body: str, diff_line: str) -> bytes | None:
     return None
 
 
-def _is_creation(item: object, hunks: tuple[Hunk, ...]) -> bool:
-    stamp = str(getattr(item, "source_timestamp", None) or "")
-    return _epoch(stamp) and all(hunk.old_length == 0 for hunk in hunks)
-
-
-def _is_removal(item: object, hunks: tuple[Hunk, ...]) -> bool:
-    stamp = str(getattr(item, "target_timestamp", None) or "")
-    return _epoch(stamp) and all(hunk.new_length == 0 for hunk in hunks)
-
-
-def _epoch(stamp: str) -> bool:
-    # GNU diff -N gives a file that does not exist the time 0, which is 1969 west of Greenwich.
-    return stamp.startswith(("1970-01-01", "1969-12-31"))
+def _no_file(item: object, side: str, lengths: Iterable[int]) -> bool:
+    """Return True if one side of a plain diff stands for a file that does not exist."""
+    # GNU diff -N gives such a file the time 0, which is 1969 west of Greenwich.
+    stamp = str(getattr(item, f"{side}_timestamp", None) or "")
+    return stamp.startswith(("1970-01-01", "1969-12-31")) and not any(lengths)

@@ -7,11 +7,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from packaging.tags import platform_tags
+
 from patchset.model.component import Packaging, Wheel
 from patchset.sources import archive
 from patchset.store.objects import File, blobs, diff
 from patchset.wheels import overlay as overlays
-from patchset.wheels import routes, sbom
+from patchset.wheels import routes, sbom, source
 from patchset.wheels.version import DIGITS, patched_version
 from patchset.workflow.compute import PatchedTree, compute
 from patchset.workflow.workspace import Workspace
@@ -146,8 +148,6 @@ def shipped_changes(location: Location, patched: PatchedTree, packaging: Packagi
 
 def _overlay_or_source(job: _BuildJob) -> BuildReport:
     """Build the overlay; with route `auto` build from source where no overlay can be built."""
-    from packaging.tags import platform_tags
-
     workspace, options = job.workspace, job.options
     try:
         routes.for_overlay(workspace.series, job.packaging)
@@ -165,8 +165,6 @@ def _overlay_or_source(job: _BuildJob) -> BuildReport:
 
 
 def _source(job: _BuildJob, why: str) -> BuildReport:
-    from patchset.wheels import source
-
     workspace, packaging, options, git = job.workspace, job.packaging, job.options, job.location.git
     series, base = workspace.series, workspace.acquire()
     patched = compute(job.location, series, base)

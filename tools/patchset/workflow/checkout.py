@@ -95,7 +95,8 @@ class Checkout:
     def patched_state(self, series: Series) -> State | None:
         """Return the state if this series is applied, whatever the user has changed or committed since."""
         state = self.state_of(series)
-        return state if state is not None and state.tip != state.base_commit else None
+        # `unapply` leaves the digest of no series. An empty series, once applied, has a digest.
+        return state if state is not None and state.digest else None
 
     def not_applied(self, series: Series) -> LocalChanges:
         """Return the error for a series that is not in the work tree."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -51,11 +52,8 @@ def verify_wheel(project: Project, file: Path, reporter: Reporter, *, offline: b
     """
     if not file.is_file():
         raise UsageError(f"there is no file {file}", remedy="name a wheel, such as dist/*.whl")
-    bundle = proofs.WheelFile(file)
-    try:
+    with closing(proofs.WheelFile(file)) as bundle:
         return _verify(project, bundle, reporter, offline)
-    finally:
-        bundle.close()
 
 
 def verify_installed(
