@@ -156,9 +156,7 @@ def test_add(applied: History, run: Run) -> None:
     assert git(applied.extern, "log", "-1", "--format=%B").strip() == message.strip()
 
 
-def test_a_prompt_gives_a_new_patch_its_trailers(
-    applied: History, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_prompt_gives_a_new_patch_its_trailers(applied: History, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     before = files(applied)
     put("new.py", "new\n")(applied.extern)
     git(applied.extern, "add", "-A")

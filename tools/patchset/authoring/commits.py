@@ -106,14 +106,14 @@ def fold_fixups(git: Git, commits: Sequence[Commit]) -> list[Commit]:
     steps = [PatchStep(commit.oid, commit.before, commit.after) for group in groups for commit in group]
     if not steps:
         return []
-    replayed, stopped = replay(steps, steps[0].before, partial(merging.merge, git))
-    if stopped is not None:
-        subject = next(commit.subject for commit in commits if commit.oid == stopped.step.name)
+    replayed_steps, conflict = replay(steps, steps[0].before, partial(merging.merge, git))
+    if conflict is not None:
+        subject = next(commit.subject for commit in commits if commit.oid == conflict.step.name)
         raise PatchConflict(
-            f"folding does not go through: {subject!r} conflicts in {', '.join(stopped.merged.paths)}",
+            f"folding does not go through: {subject!r} conflicts in {', '.join(conflict.merged.paths)}",
             remedy="fold it yourself: git rebase -i --autosquash in extern/, then refresh again; nothing was changed",
         )
-    trees = {item.step.name: item for item in replayed}
+    trees = {item.step.name: item for item in replayed_steps}
     return [replace(group[0], before=trees[group[0].oid].before, after=trees[group[-1].oid].after) for group in groups]
 
 

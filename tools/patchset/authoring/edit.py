@@ -103,7 +103,7 @@ def edit(workspace: Workspace, name: str) -> RefreshReport:
 def _refuse_unapplied(location: Location, series: Series) -> None:
     checkout = Checkout(location)
     if checkout.state_of(series) is None:
-        raise checkout.not_applied(series)
+        raise checkout.unapplied_error(series)
 
 
 def _commit_and_refresh(
@@ -152,9 +152,9 @@ def _refuse_conflict(location: Location, stack: Stack, name: str) -> None:
         tree = inner.run("write-tree", env=env).decode().strip()
         at = len(stack.earlier(name))
         own = replace(stack.steps[at], before=stack.steps[-1].after, after=tree)
-        _, stopped = replay([own, *stack.steps[at + 1 :]], stack.steps[at].after, partial(merging.merge, git))
-        if stopped is not None:
-            where = f"{', '.join(stopped.merged.paths)} conflicts with {stopped.step.name}"
+        _, conflict = replay([own, *stack.steps[at + 1 :]], stack.steps[at].after, partial(merging.merge, git))
+        if conflict is not None:
+            where = f"{', '.join(conflict.merged.paths)} conflicts with {conflict.step.name}"
             raise PatchConflict(
                 f"the change does not fit into {name}: {where}",
                 remedy="make it a patch of its own (patchset new), or split it; nothing was changed",
@@ -179,8 +179,8 @@ def reword(workspace: Workspace, name: str, change: Callable[[str], str]) -> Edi
         refuse(lint_header(series, patch.file, split(data)[0], workspace.root), name)
         patch_files = tuple((item, data if item.patch_name == name else other) for item, other in series.patch_files)
         update.refuse_follow(location, series, stack.patched.tip)
-        written = update.write(location, series, update.SeriesUpdate(patch_files), stack.patched.tree)
-        followed = update.follow(location, written, f"reword {name}")
+        changed_series = update.write(location, series, update.SeriesUpdate(patch_files), stack.patched.tree)
+        followed = update.follow(location, changed_series, f"reword {name}")
         return EditReport(series.component.name, series.base.name, name, "message changed", (), followed)
 
 
@@ -195,13 +195,13 @@ def drop(workspace: Workspace, name: str, reason: str) -> EditReport:
     with _open(workspace, name) as (location, series, stack):
         with merging.scratch(location.git, location.private) as git, comparer(git) as compare:
             start = tree_of(location.git, stack.base.commit)
-            replayed, stopped = replay(stack.steps, start, partial(merging.merge, git), skip={name: reason})
-            if stopped is not None:
+            replayed_steps, conflict = replay(stack.steps, start, partial(merging.merge, git), skip={name: reason})
+            if conflict is not None:
                 raise PatchConflict(
-                    f"{stopped.step.name} needs {name}: {', '.join(stopped.merged.paths)} conflicts without it",
-                    remedy=f"change or drop {stopped.step.name} first; nothing was changed",
+                    f"{conflict.step.name} needs {name}: {', '.join(conflict.merged.paths)} conflicts without it",
+                    remedy=f"change or drop {conflict.step.name} first; nothing was changed",
                 )
-            changed = {item.step.name: item for item in replayed if not item.skipped and not _same(compare, item)}
+            changed = {item.step.name: item for item in replayed_steps if not item.skipped and not _same(compare, item)}
             patch_files: list[PatchFile] = []
             for entry, data in series.without({name}).patch_files:
                 item = changed.get(entry.patch_name)
@@ -211,11 +211,11 @@ def drop(workspace: Workspace, name: str, reason: str) -> EditReport:
                     data = export.rewrite(series.patch(entry.patch_name), text, kept)
                     entry = replace(entry, strip=1)
                 patch_files.append((entry, data))
-            tree = replayed[-1].after if replayed else start
+            tree = replayed_steps[-1].after if replayed_steps else start
         _refuse_own_commits(location, series, stack)
         change = update.SeriesUpdate(tuple(patch_files), (f"{name}: dropped: {reason}",))
-        written = update.write(location, series, change, tree)
-        followed = update.follow(location, written, f"drop {name}")
+        changed_series = update.write(location, series, change, tree)
+        followed = update.follow(location, changed_series, f"drop {name}")
         return EditReport(series.component.name, series.base.name, name, "dropped", tuple(changed), followed)
 
 

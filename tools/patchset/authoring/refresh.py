@@ -89,7 +89,7 @@ def refresh_locked(root: Path, location: Location, series: Series, options: Refr
     """Refresh a series whose component is locked."""
     checkout = Checkout(location)
     if not location.populated:
-        raise checkout.not_applied(series)
+        raise checkout.unapplied_error(series)
     switch.refuse_under_way(location)
     stack = stack_of(location, series, checkout.base_of(series))
     _refuse_other(checkout, series, stack)
@@ -121,8 +121,8 @@ def _refuse_other(checkout: Checkout, series: Series, stack: Stack) -> None:
             remedy=f"name it: patchset refresh {series.component.name}@{state.base}",
         )
     # Another series with the same tree: an earlier refresh that was stopped before its end.
-    stopped = checkout.location.git.tree_of(checkout.commit) == stack.patched.tree
-    if state is not None and state.digest not in ("", series.digest) and not stopped:
+    interrupted = checkout.location.git.tree_of(checkout.commit) == stack.patched.tree
+    if state is not None and state.digest not in ("", series.digest) and not interrupted:
         raise LocalChanges(
             f"the files of {series.title} have changed since they were applied",
             remedy="take those changes back (git checkout), or put them into extern/ (patchset apply), not both",
@@ -135,7 +135,7 @@ def _refuse_unapplied(checkout: Checkout, stack: Stack, commits: Sequence[Commit
         return
     known = {patch.commit for patch in stack.patched.patches}
     if stack.series.entries and not any(commit.oid in known for commit in commits):
-        raise checkout.not_applied(stack.series)
+        raise checkout.unapplied_error(stack.series)
 
 
 class _NewSeries:
@@ -195,17 +195,17 @@ class _NewSeries:
     def _match(self, commits: Sequence[Commit]) -> dict[str, str]:
         """Return commit -> patch: by id, then by whole message, subject, and changes."""
         names: dict[str, str] = {}
-        left = dict.fromkeys(self._steps)
+        unmatched = dict.fromkeys(self._steps)
         by_commit = {patch.commit: patch.name for patch in self._stack.patched.patches if patch.commit}
 
         def take(oid: str, name: str | None) -> None:
-            if name is not None and name in left:
+            if name is not None and name in unmatched:
                 names[oid] = name
-                del left[name]
+                del unmatched[name]
 
         for commit in commits:
             take(commit.oid, by_commit.get(commit.oid))
-        messages = {name: author_and_message(self._patches[name])[1] for name in left}
+        messages = {name: author_and_message(self._patches[name])[1] for name in unmatched}
         keys: tuple[Callable[[str, Commit], bool], ...] = (
             lambda name, commit: messages[name].strip() == commit.message.strip(),
             lambda name, commit: subject_of(messages[name]) == commit.subject,
@@ -214,7 +214,7 @@ class _NewSeries:
         for key in keys:
             for commit in commits:
                 if commit.oid not in names and commit.oid not in self._options.names:
-                    take(commit.oid, next((name for name in left if key(name, commit)), None))
+                    take(commit.oid, next((name for name in unmatched if key(name, commit)), None))
         return names
 
     def _same(self, name: str, commit: Commit) -> bool:

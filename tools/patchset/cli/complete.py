@@ -6,7 +6,7 @@ import click
 
 from patchset.cli.context import Context
 from patchset.model.series import read_entries
-from patchset.project.project import Project, pinned, read
+from patchset.project.project import Project, default_base, read
 from toolkit.errors import PatchsetError
 
 
@@ -26,7 +26,7 @@ def complete_patches(ctx: click.Context, parameter: click.Parameter, incomplete:
     names: list[str] = []
     for component in project.components if project else ():
         try:
-            names += [entry.patch_name for entry in read_entries(pinned(component).folder / "series")[0]]
+            names += [entry.patch_name for entry in read_entries(default_base(component).folder / "series")[0]]
         except (PatchsetError, OSError):
             continue
     return [name for name in names if name.startswith(incomplete)]

@@ -34,10 +34,10 @@ def refresh_command(context: Context, specs: tuple[str, ...], drop: str | None, 
     folded. The trees in base.toml are updated.
     """
     options = RefreshOptions(reason=drop, prompt=_prompt(as_json))
-    chosen = context.workspaces(specs)
+    workspaces = context.workspaces(specs)
     if not specs:
-        chosen = [workspace for workspace in chosen if (workspace.root / workspace.component.path).is_dir()]
-    return print_reports([refresh(workspace, options) for workspace in chosen], _print, as_json)
+        workspaces = [workspace for workspace in workspaces if (workspace.root / workspace.component.path).is_dir()]
+    return print_reports([refresh(workspace, options) for workspace in workspaces], _print, as_json)
 
 
 def _prompt(as_json: bool) -> TrailerPrompt:

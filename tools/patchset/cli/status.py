@@ -74,11 +74,11 @@ def _print_status(item: ComponentStatus) -> None:
 @click.pass_obj
 def list_command(context: Context, specs: tuple[str, ...], everything: bool, as_json: bool) -> int:
     """List components, their bases and the patches of each series, in order."""
-    chosen = context.workspaces(specs)
+    workspaces = context.workspaces(specs)
     if everything:
-        chosen = [workspace.at(base) for workspace in chosen for base in workspace.component.bases]
+        workspaces = [workspace.at(base) for workspace in workspaces for base in workspace.component.bases]
     rows, values = [], []
-    for workspace in chosen:
+    for workspace in workspaces:
         component, base, series = workspace.component, workspace.base, workspace.series
         pinned = base.name == component.pinned
         patches = [_patch_json(patch) for patch in series.patches]

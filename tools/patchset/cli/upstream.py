@@ -32,16 +32,16 @@ _COLOURS = {
 def upstream_command(context: Context, specs: tuple[str, ...], everything: bool, trend: bool, as_json: bool) -> int:
     """Show the upstream status of every patch, by its trailers: the patches that are forwarded, and that can go."""
     project = context.project()
-    chosen = project.select(specs)
+    selection = project.select(specs)
     if everything:
-        chosen = tuple((component, base) for component, _ in chosen for base in component.bases)
+        selection = tuple((component, base) for component, _ in selection for base in component.bases)
 
     def show(report: UpstreamReport) -> None:
         _print(report.patches)
         if trend:
             _print_trend(report.trend)
 
-    return print_report(upstream(project, chosen, trend=trend), show, as_json)
+    return print_report(upstream(project, selection, trend=trend), show, as_json)
 
 
 def _print(patches: tuple[PatchStanding, ...]) -> None:

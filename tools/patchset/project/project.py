@@ -37,29 +37,29 @@ class Project:
         Raises:
             UsageError: a component or base does not exist, or a component is named twice.
         """
-        chosen: dict[str, tuple[Component, Base]] = {}
+        selection: dict[str, tuple[Component, Base]] = {}
         for spec in specs or tuple(item.name for item in self.components):
-            name, at, wanted = spec.partition("@")
+            name, at, base_name = spec.partition("@")
             component = self.component(name)
-            if name in chosen:
+            if name in selection:
                 raise UsageError(f"{name} is named twice", remedy="name each component once")
-            if at and not wanted:
+            if at and not base_name:
                 raise UsageError(f"{spec!r} names no base", remedy=f"write {name}, or {name}@BASE")
-            chosen[name] = (component, pinned(component, wanted))
-        return tuple(chosen.values())
+            selection[name] = (component, default_base(component, base_name))
+        return tuple(selection.values())
 
 
-def pinned(component: Component, wanted: str = "") -> Base:
-    """Return the base named `wanted`, or the pinned one, or the only one.
+def default_base(component: Component, base_name: str = "") -> Base:
+    """Return the base of a name, else the pinned one, else the only one.
 
     Raises:
         UsageError: there is no such base, or several and none is pinned.
     """
     known = ", ".join(base.name for base in component.bases) or "none"
-    if wanted:
-        base = component.base(wanted)
+    if base_name:
+        base = component.base(base_name)
         if base is None:
-            raise UsageError(f"{component.name} has no base {wanted!r}", remedy=f"known bases: {known}")
+            raise UsageError(f"{component.name} has no base {base_name!r}", remedy=f"known bases: {known}")
         return base
     if component.pinned is not None:
         base = component.base(component.pinned)

@@ -48,11 +48,11 @@ def apply_series(workspace: Workspace) -> ApplyReport:
         PatchsetError: any obstacle; the work tree is as it was.
     """
     series = workspace.series
-    if state := Checkout(workspace.location).unchanged(series, workspace.source):
+    if state := Checkout(workspace.location).exact_state(series, workspace.source):
         return _report(series, "unchanged", state)
     with workspace.lock() as location:
         checkout = Checkout(location)
-        if state := checkout.unchanged(series, workspace.source):
+        if state := checkout.exact_state(series, workspace.source):
             return _report(series, "unchanged", state)
         base = _base(workspace, checkout)
         patched = compute(location, series, base)
@@ -74,7 +74,7 @@ def unapply_series(workspace: Workspace) -> ApplyReport:
     """
     series, component = workspace.series, workspace.component
     if not workspace.location.populated:
-        raise Checkout(workspace.location).not_applied(series)
+        raise Checkout(workspace.location).unapplied_error(series)
     with workspace.lock() as location:
         git, checkout = location.git, Checkout(location)
         state = checkout.state

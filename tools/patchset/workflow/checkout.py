@@ -76,8 +76,8 @@ class Checkout:
     def on_our_branch(self) -> bool:
         return (self.head[0] or "").startswith(_BRANCHES)
 
-    def unchanged(self, series: Series, source: str = AUTO) -> State | None:
-        """Return the state if the work tree holds just this series, by its files' lstat(2) alone: no git is run."""
+    def exact_state(self, series: Series, source: str = AUTO) -> State | None:
+        """Return the state if the work tree holds exactly this series, by its files' lstat(2) alone: no git is run."""
         location, state = self.location, self.state
         if not location.populated or journal.left_over(location.private, switch.stage_folder(location)):
             return None
@@ -98,7 +98,7 @@ class Checkout:
         # `unapply` leaves the digest of no series. An empty series, once applied, has a digest.
         return state if state is not None and state.digest else None
 
-    def not_applied(self, series: Series) -> LocalChanges:
+    def unapplied_error(self, series: Series) -> LocalChanges:
         """Return the error for a series that is not in the work tree."""
         path, title = series.component.path, series.title
         message = f"{title} is not applied to {path}" if self.location.populated else f"{path} is empty"
@@ -139,14 +139,14 @@ class Checkout:
     def bring(self, series: Series, base: StoredBase, patched: PatchedTree, message: str, home: str | None) -> State:
         """Bring the work tree to a patched tree in one step, and return its new state.
 
-        Files that do not differ are not touched. `home` is the branch to return to when the series is taken away.
+        Files that do not differ are left alone. `home` is the branch to return to when the series is taken away.
 
         Raises:
             LocalChanges: the user's work is in the way; nothing was changed.
             EnvironmentProblem: the disk is full, or a file cannot be replaced.
         """
         location, branch = self.location, branch_of(series.base)
-        touched = diff(location.git, base.commit, patched.tip)
+        series_changes = diff(location.git, base.commit, patched.tip)
         state = State(
             base=series.base.name,
             source=base.kind,
@@ -156,12 +156,12 @@ class Checkout:
             tree=patched.tree,
             patches=patched.patches,
             branch=home,
-            stats=dict.fromkeys(touched),
+            stats=dict.fromkeys(series_changes),
         )
         if not location.populated:
             switch.populate(location, patched.tip, branch, state, message)
             return state
-        changes = touched if self.commit == base.commit else diff(location.git, self.commit, patched.tip)
+        changes = series_changes if self.commit == base.commit else diff(location.git, self.commit, patched.tip)
         switch.switch(location, self.head, patched.tip, branch, state, message, changes=changes)
         return state
 

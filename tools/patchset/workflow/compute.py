@@ -52,9 +52,9 @@ def apply_in_memory(git: Git, series: Series, commit: str, covers: tuple[str, ..
     """
     refuse(series.findings, series.title)
     patches = series.patches
-    known = entries(git, commit, read_paths(patches))
+    tree_entries = entries(git, commit, read_paths(patches))
     read = cache(lambda oid: blobs(git, (oid,))[oid])
-    return apply(patches, known, read, covers=covers, recorded=series.base.recorded, label=series.title)
+    return apply(patches, tree_entries, read, covers=covers, recorded=series.base.recorded, label=series.title)
 
 
 def compute(location: Location, series: Series, base: StoredBase) -> PatchedTree:
@@ -115,21 +115,21 @@ def _read(git: Git, file: Path) -> PatchedTree | None:
 
 
 def _write(git: Git, series: Series, base: StoredBase, ref: str) -> PatchedTree:
-    applied = apply_in_memory(git, series, base.commit, base.covers)
-    new = [NewCommit(*author_and_message(item.patch), item.files) for item in applied if item.placement != "outside"]
+    results = apply_in_memory(git, series, base.commit, base.covers)
+    new = [NewCommit(*author_and_message(item.patch), item.files) for item in results if item.placement != "outside"]
     if new:
         commits = [written.commit for written in write_commits(git, ref, base.commit, new)]
     else:
         git.run("update-ref", ref, base.commit)
         commits = []
-    tip, remaining = commits[-1] if commits else base.commit, iter(commits)
+    tip, ids = commits[-1] if commits else base.commit, iter(commits)
     patches = tuple(
         AppliedPatch(
             item.patch.name,
-            None if item.placement == "outside" else next(remaining),
+            None if item.placement == "outside" else next(ids),
             item.placement,
             item.outside,
         )
-        for item in applied
+        for item in results
     )
     return PatchedTree(base.commit, tip, tree_of(git, tip), patches)

@@ -140,7 +140,7 @@ def _would(workspace: Workspace, checkout: Checkout, interrupted: bool) -> str:
         stored = present(location.git, series.base) if (location.gitdir / "HEAD").exists() else None
         where = f"from the {stored.kind}" if stored else "from the submodule if its host answers, else the archive"
         return f"populate {series.component.path} {where}, and apply {patches}"
-    if checkout.unchanged(series):
+    if checkout.exact_state(series):
         return "do nothing"
     base = present(location.git, series.base) if series.base.recorded else checkout.worktree_base()
     if base is None:

@@ -62,10 +62,10 @@ class UpstreamReport:
         return asdict(self)
 
 
-def upstream(project: Project, chosen: Sequence[tuple[Component, Base]], *, trend: bool) -> UpstreamReport:
+def upstream(project: Project, selection: Sequence[tuple[Component, Base]], *, trend: bool) -> UpstreamReport:
     """Return the upstream status of the patches of some series; with `trend`, over the project's history too."""
     standings = []
-    for component, base in chosen:
+    for component, base in selection:
         for patch in read_series(component, base).patches:
             status = status_of(patch) or UpstreamStatus("unknown", "")
             applies = value(patch.header, "Applies-To") or ""
@@ -83,7 +83,7 @@ def upstream(project: Project, chosen: Sequence[tuple[Component, Base]], *, tren
                     can_go,
                 )
             )
-    points = [point for component, base in chosen for point in _trend(project, component, base)] if trend else []
+    points = [point for component, base in selection for point in _trend(project, component, base)] if trend else []
     return UpstreamReport(tuple(standings), tuple(points))
 
 
