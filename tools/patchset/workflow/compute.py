@@ -110,7 +110,7 @@ def _read(git: Git, file: Path) -> PatchedTree | None:
         patched = PatchedTree(values["base_commit"], values["tip"], values["tree"], patches)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    # The file is a cache: git is asked for the tree.
+    # The file is a cache: git confirms the tree.
     return patched if git.resolve(_ref(file)) == patched.tip and git.tree_of(patched.tip) == patched.tree else None
 
 
