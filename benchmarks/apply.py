@@ -1,6 +1,6 @@
 """apply, no-op and unapply against git am, quilt, patch and git apply, on the real vLLM tree.
 
-Six patches to six files of the pinned release, made here; every tool gets the same tree and the same series.
+Six patches to six files of the pinned release, written here; every tool gets the same tree and the same series.
 """
 
 from __future__ import annotations

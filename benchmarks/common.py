@@ -26,8 +26,8 @@ class Contender:
 
 
 def run(*command: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> str:
-    """Run a command that must succeed, and return what it printed."""
-    done = subprocess.run(
+    """Run a command that must succeed, and return its output."""
+    answer = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
         env={**os.environ, **(env or {})},
@@ -36,9 +36,9 @@ def run(*command: str | Path, cwd: Path | None = None, env: Mapping[str, str] | 
         text=True,
         check=False,
     )
-    if done.returncode:
-        raise SystemExit(f"{' '.join(map(str, command))}: {done.stderr or done.stdout}")
-    return done.stdout
+    if answer.returncode:
+        raise SystemExit(f"{' '.join(map(str, command))}: {answer.stderr or answer.stdout}")
+    return answer.stdout
 
 
 def race(contenders: Sequence[Contender], rounds: int) -> dict[str, float]:

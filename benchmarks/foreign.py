@@ -6,7 +6,7 @@ as `apt-get source --download-only` fetches them:
     python benchmarks/foreign.py openssh/bookworm:openssh/trixie ...
 
 Every patch that conflicts is left out, in `git rebase` by --skip as well. Where both take the same patches the trees
-must be the same one; a patch that only one of them takes is named.
+must be the same one; a patch that only one of them takes is printed.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from functools import partial
 from pathlib import Path
 
 from patchset.engine.message import author_and_message
-from patchset.engine.replay import Replayed, Step, replay
+from patchset.engine.replay import PatchStep, ReplayedStep, replay
 from patchset.model.component import Base, Component
 from patchset.model.series import Series, load
 from patchset.store import merge as merging
 from patchset.store.git import Git
 from patchset.store.objects import NewCommit, write_commits
-from patchset.workflow.compute import results
+from patchset.workflow.compute import apply_in_memory, tree_of
 from toolkit.errors import PatchsetError
 
 WHO = ("-c", "user.name=trial", "-c", "user.email=trial@localhost", "-c", "advice.skippedCherryPicks=false")
@@ -36,12 +36,12 @@ WHO = ("-c", "user.name=trial", "-c", "user.email=trial@localhost", "-c", "advic
 
 def git(folder: Path, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "GIT_EDITOR": "true", "LC_ALL": "C"}
-    done = subprocess.run(
+    answer = subprocess.run(
         ["git", *WHO, *args], cwd=folder, capture_output=True, text=True, errors="replace", env=env, check=False
     )
-    if check and done.returncode:
-        raise SystemExit(f"git {' '.join(args)}: {done.stderr}")
-    return done
+    if check and answer.returncode:
+        raise SystemExit(f"git {' '.join(args)}: {answer.stderr}")
+    return answer
 
 
 @dataclass
@@ -71,10 +71,10 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 def one(source: Path, suffix: str) -> Path:
-    found = [path for path in source.iterdir() if suffix in path.name and not path.name.endswith((".asc", ".sig"))]
-    if len(found) != 1:
-        raise LookupError(f"{source}: {len(found)} files with {suffix}")
-    return found[0]
+    files = [path for path in source.iterdir() if suffix in path.name and not path.name.endswith((".asc", ".sig"))]
+    if len(files) != 1:
+        raise LookupError(f"{source}: {len(files)} files with {suffix}")
+    return files[0]
 
 
 def commit_release(work: Path, archive: Path, name: str) -> str:
@@ -118,7 +118,7 @@ def trial(old: Path, new: Path, folder: Path, count: Count) -> None:
         print(f"{title}: not applied: {error.message}")
         return
     begin = time.perf_counter()
-    done, refused, tree = ours(store, steps, store.tree_of(onto) or "", folder)
+    replayed, refused, tree = ours(store, steps, tree_of(store, onto), folder)
     count.ours += time.perf_counter() - begin
     git(work, "branch", "series", tip)
     git(work, "checkout", "-q", "--detach", onto)
@@ -129,7 +129,7 @@ def trial(old: Path, new: Path, folder: Path, count: Count) -> None:
     count.packages += 1
     count.patches += len(steps)
     count.conflicts += len(refused)
-    count.upstreamed += sum(item.after == item.before for item in done if not item.skipped)
+    count.upstreamed += sum(item.after == item.before for item in replayed if not item.skipped)
     count.clean += len(steps) - len(refused)
     by_commit = dict(zip(commits_of(work, start, tip), names, strict=True))
     their_names = {by_commit.get(commit, commit) for commit in skipped}
@@ -145,46 +145,46 @@ def commits_of(work: Path, start: str, tip: str) -> list[str]:
     return git(work, "rev-list", "--reverse", f"{start}..{tip}").stdout.split()
 
 
-def commit_series(store: Git, series: Series, start: str) -> tuple[list[Step], str]:
-    applied = results(store, series, start)
+def commit_series(store: Git, series: Series, start: str) -> tuple[list[PatchStep], str]:
+    applied = apply_in_memory(store, series, start)
     written = write_commits(
         store, "refs/trial", start, [NewCommit(*author_and_message(item.patch), item.files) for item in applied]
     )
     steps = []
-    tree = store.tree_of(start) or ""
+    tree = tree_of(store, start)
     for item, commit in zip(applied, written, strict=True):
-        steps.append(Step(item.patch.name, tree, commit.tree))
+        steps.append(PatchStep(item.patch.name, tree, commit.tree))
         tree = commit.tree
     return steps, written[-1].commit
 
 
-def ours(store: Git, steps: list[Step], onto: str, folder: Path) -> tuple[list[Replayed], dict[str, str], str]:
-    """Replay the steps, each conflict skipped; returns what was done, the names of those, and the tree."""
+def ours(store: Git, steps: list[PatchStep], onto: str, folder: Path) -> tuple[list[ReplayedStep], dict[str, str], str]:
+    """Replay the steps, each conflict skipped; return those replayed, the names of those skipped, and the tree."""
     skip: dict[str, str] = {}
     with merging.scratch(store, folder / "private") as scratch:
-        tree, done = onto, list[Replayed]()
+        tree, replayed = onto, list[ReplayedStep]()
         rest = steps
         while True:
             part, stopped = replay(rest, tree, partial(merging.merge, scratch))
-            done += part
+            replayed += part
             tree = part[-1].after if part else tree
             if stopped is None:
-                return done, skip, tree
+                return replayed, skip, tree
             skip[stopped.step.name] = "conflict"
             rest = rest[rest.index(stopped.step) + 1 :]
 
 
 def theirs(work: Path, onto: str) -> tuple[str, list[str]]:
-    """`git rebase` of the branch, each conflict skipped; returns its tree and the commits that were skipped."""
+    """`git rebase` of the branch, each conflict skipped; return its tree and the commits that were skipped."""
     skipped = []
     settings = ("-c", "merge.renameLimit=7000", "-c", "rebase.instructionFormat=%H")
-    done = git(work, *settings, "rebase", "-q", "--empty=drop", "--onto", onto, "old", "series", check=False)
-    while done.returncode:
+    answer = git(work, *settings, "rebase", "-q", "--empty=drop", "--onto", onto, "old", "series", check=False)
+    while answer.returncode:
         state = work / ".git/rebase-merge"
         if not state.is_dir():
-            raise SystemExit(f"git rebase: {done.stderr}")
+            raise SystemExit(f"git rebase: {answer.stderr}")
         skipped.append((state / "stopped-sha").read_text().strip())
-        done = git(work, *settings, "rebase", "--skip", check=False)
+        answer = git(work, *settings, "rebase", "--skip", check=False)
     full = [git(work, "rev-parse", commit).stdout.strip() for commit in skipped]
     return git(work, "rev-parse", "HEAD^{tree}").stdout.strip(), full
 

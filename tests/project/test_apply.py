@@ -234,8 +234,8 @@ def test_missing_entry_and_unlisted_patch(root: Root, run: Run) -> None:
 
 def test_patch_through_a_symbolic_link_of_the_tree(root: Root, run: Run) -> None:
     (root.upstream.path / "link").symlink_to("/tmp")
-    made = root.upstream.commit_all(f"Add a link\n\n{TRAILERS}")
-    root.add_patch("add-link", root.upstream.format_patch(made))
+    commit = root.upstream.commit_all(f"Add a link\n\n{TRAILERS}")
+    root.add_patch("add-link", root.upstream.format_patch(commit))
     data = (
         b"Subject: x\n\ndiff --git a/link/evil b/link/evil\nnew file mode 100644\nindex 0000000..e69de29\n"
         b"--- /dev/null\n+++ b/link/evil\n@@ -0,0 +1 @@\n+x\n"
@@ -262,10 +262,10 @@ def test_crlf_patch_on_lf_file(root: Root, run: Run) -> None:
 
 
 def test_binary_patch_applies_and_one_without_content_is_refused(root: Root, run: Run) -> None:
-    made = root.upstream.commit(f"Binary\n\n{TRAILERS}", {"pkg/blob.bin": bytes(range(256)) * 8})
-    root.add_patch("binary", root.upstream.format_patch(made))
-    made = root.upstream.commit(f"Binary 2\n\n{TRAILERS}", {"pkg/blob.bin": bytes(range(256)) * 8 + b"\0more"})
-    root.add_patch("binary-delta", root.upstream.format_patch(made))
+    commit = root.upstream.commit(f"Binary\n\n{TRAILERS}", {"pkg/blob.bin": bytes(range(256)) * 8})
+    root.add_patch("binary", root.upstream.format_patch(commit))
+    commit = root.upstream.commit(f"Binary 2\n\n{TRAILERS}", {"pkg/blob.bin": bytes(range(256)) * 8 + b"\0more"})
+    root.add_patch("binary-delta", root.upstream.format_patch(commit))
     root.write_base(commit=root.base, patched_tree=root.upstream.tree())
     assert run("--root", root.path, "apply").code == 0
     assert root.tree_on_disk() == root.upstream.tree()
@@ -283,8 +283,8 @@ def test_rename_copy_mode_symlink_and_odd_names(root: Root, run: Run, upstream: 
     (upstream.path / "pkg/link").symlink_to("two.py")
     (upstream.path / "pkg/no-newline").write_text("x")
     (upstream.path / "pkg/empty").touch()
-    made = upstream.commit_all(f"Many kinds\n\n{TRAILERS}")
-    root.add_patch("many-kinds", upstream.format_patch(made))
+    commit = upstream.commit_all(f"Many kinds\n\n{TRAILERS}")
+    root.add_patch("many-kinds", upstream.format_patch(commit))
     root.write_base(commit=root.base, patched_tree=upstream.tree())
     result = run("--root", root.path, "apply")
     assert result.code == 0, result.err
@@ -333,8 +333,8 @@ def test_lost_state_is_found_again(root: Root, run: Run) -> None:
 
 
 def test_record_after_a_change_of_the_series(root: Root, run: Run) -> None:
-    made = root.upstream.commit(f"Three\n\n{TRAILERS}", {"README": "another\n"})
-    root.add_patch("three", root.upstream.format_patch(made))
+    commit = root.upstream.commit(f"Three\n\n{TRAILERS}", {"README": "another\n"})
+    root.add_patch("three", root.upstream.format_patch(commit))
     refused(root, run, 5, "patchset record foo@1.0")
     result = run("--root", root.path, "record", "--json")
     assert json.loads(result.out)[0]["patched_tree"] == root.upstream.tree()

@@ -303,9 +303,9 @@ def test_auto_takes_the_archive_where_the_host_is_gone(project: Project, run: Ru
     assert json.loads(result.out)[0]["why"] == "its git host does not answer"
     assert "nowhere.git does not answer" in result.err
     assert f"taking the archive {NAME}" in result.err
-    asked = run("--root", above.path, "apply", "--source", "submodule")
-    assert asked.code == 7
-    assert "--source" in asked.err
+    result = run("--root", above.path, "apply", "--source", "submodule")
+    assert result.code == 7
+    assert "--source" in result.err
 
 
 def test_a_host_that_hangs_is_given_up_within_seconds(project: Project, run: Run) -> None:
@@ -320,15 +320,15 @@ def test_a_host_that_hangs_is_given_up_within_seconds(project: Project, run: Run
 
 
 def processes_with(text: str) -> list[str]:
-    found = []
+    commands = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
         if text in command:
-            found.append(command)
-    return found
+            commands.append(command)
+    return commands
 
 
 def test_a_host_that_hangs_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:

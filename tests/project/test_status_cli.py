@@ -1,4 +1,4 @@
-"""status, list, show and completion: what they say, to a person and to a program."""
+"""status, list, show and completion: their output, for a person and for a program."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ..conftest import Root, Run, git
 
 
 def status(root: Root, run: Run) -> dict[str, object]:
-    (found,) = json.loads(run("--root", root.path, "status", "--json").out)
-    assert isinstance(found, dict)
-    return found
+    (answer,) = json.loads(run("--root", root.path, "status", "--json").out)
+    assert isinstance(answer, dict)
+    return answer
 
 
 def test_status_before_and_after(root: Root, run: Run) -> None:
@@ -47,8 +47,8 @@ def test_status_changes_nothing(root: Root, run: Run) -> None:
 def test_status_names_work_in_the_way(root: Root, run: Run) -> None:
     run("--root", root.path, "apply")
     (root.extern / "pkg/one.py").write_text("mine\n")
-    found = status(root, run)
-    assert found["local"] == ["pkg/one.py"]
+    answer = status(root, run)
+    assert answer["local"] == ["pkg/one.py"]
     text = run("--root", root.path, "status").out
     assert "yours    pkg/one.py" in text
 
@@ -57,12 +57,12 @@ def test_status_with_commits_of_the_user(root: Root, run: Run) -> None:
     run("--root", root.path, "apply")
     (root.extern / "pkg/one.py").write_text("mine\n")
     git(root.extern, "commit", "-qam", "my work")
-    found = status(root, run)
-    refused = found["refused"]
+    answer = status(root, run)
+    refused = answer["refused"]
     assert isinstance(refused, dict)
     assert refused["error"] == "local-changes"
     assert "1 commit of yours" in str(refused["message"])
-    assert found["tree_is_recorded"] is False
+    assert answer["tree_is_recorded"] is False
 
 
 def test_status_of_a_series_that_does_not_fit(root: Root, run: Run) -> None:
@@ -78,19 +78,19 @@ def test_list(root: Root, run: Run) -> None:
     assert text.index("change-one") < text.index("change-two")
     assert "foo 1.0" in text
     assert "Pending" in text
-    (found,) = json.loads(run("--root", root.path, "list", "--json").out)
-    assert (found["component"], found["base"], found["pinned"]) == ("foo", "1.0", False)
-    assert found["patches"][0]["touches"] == ["pkg/new/file.py", "pkg/one.py"]
-    assert found["patches"][0]["upstream_status"] == "Pending"
+    (listed,) = json.loads(run("--root", root.path, "list", "--json").out)
+    assert (listed["component"], listed["base"], listed["pinned"]) == ("foo", "1.0", False)
+    assert listed["patches"][0]["touches"] == ["pkg/new/file.py", "pkg/one.py"]
+    assert listed["patches"][0]["upstream_status"] == "Pending"
 
 
 def test_show(root: Root, run: Run) -> None:
     data = (root.series / "change-one.patch").read_text()
     assert run("--root", root.path, "show", "change-one").out == data
     assert run("--root", root.path, "show", "change-one.patch", "foo@1.0").out == data
-    found = json.loads(run("--root", root.path, "show", "change-one", "--json").out)
-    assert found["name"] == "change-one"
-    assert {item["key"] for item in found["trailers"]} >= {"Upstream-Status", "Applies-To", "Test"}
+    patch = json.loads(run("--root", root.path, "show", "change-one", "--json").out)
+    assert patch["name"] == "change-one"
+    assert {item["key"] for item in patch["trailers"]} >= {"Upstream-Status", "Applies-To", "Test"}
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,8 @@ def files(history: History) -> dict[str, bytes]:
 def refresh(history: History, run: Run, *args: object, code: int = 0) -> dict[str, Any]:
     result = run("--root", history.path, "refresh", *args, "--json")
     assert result.code == code, result.out + result.err
-    found = json.loads(result.out)
-    return found[0] if code == 0 else found
+    answer = json.loads(result.out)
+    return answer[0] if code == 0 else answer
 
 
 def whats(report: dict[str, Any]) -> dict[str, str]:
@@ -156,7 +156,7 @@ def test_add(applied: History, run: Run) -> None:
     assert git(applied.extern, "log", "-1", "--format=%B").strip() == message.strip()
 
 
-def test_a_new_patch_is_asked_for_its_trailers(applied: History, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prompt_gives_a_new_patch_its_trailers(applied: History, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     before = files(applied)
     put("new.py", "new\n")(applied.extern)
     git(applied.extern, "add", "-A")
@@ -173,7 +173,7 @@ def test_a_new_patch_is_asked_for_its_trailers(applied: History, run: Run, monke
     from patchset.cli import refresh as cli
 
     answers = {"Upstream-Status": "Pending", "Applies-To": "[1.0, )", "Test": "tests/test_it.py::test_it"}
-    monkeypatch.setattr(cli, "_ask", lambda: lambda patch, key: answers[key])
+    monkeypatch.setattr(cli, "_prompt", lambda as_json: lambda patch, key: answers[key])
     assert run("--root", applied.path, "refresh").code == 0
     text = (applied.series / "a-new-file.patch").read_text()
     assert "Subject: A new file\n\nUpstream-Status: Pending\nApplies-To: [1.0, )\nTest: tests" in text
@@ -222,7 +222,7 @@ def test_a_patch_edited_by_hand_is_not_overwritten(applied: History, run: Run) -
 
 
 def test_export_apply_export_is_a_fixed_point(applied: History, run: Run) -> None:
-    """Patches made anew from commits give the same commits, and those the same patches."""
+    """Patches that are written again from commits give the same commits, and those the same patches."""
     put("ä b.txt", "x")(applied.extern)
     (applied.extern / "tool.sh").chmod(0o755)
     (applied.extern / "link").unlink()
@@ -266,6 +266,15 @@ def test_new_takes_just_what_is_staged(applied: History, run: Run) -> None:
     assert git(applied.extern, "status", "--porcelain") == "M README"
 
 
+def test_the_first_patch_of_a_series_is_applied_when_it_is_written(history: History, run: Run) -> None:
+    history.ready()
+    assert run("--root", history.path, "apply").code == 0
+    put("new.py", "new\n")(history.extern)
+    trailers = [part for line in TRAILERS.splitlines() for part in ("--trailer", line)]
+    assert run("--root", history.path, "new", "alpha", "foo", "-m", "A new file", *trailers).code == 0
+    consistent(history, run)
+
+
 def test_edit_folds_work_into_a_patch(applied: History, run: Run) -> None:
     before = files(applied)
     replace("pkg/two.py", "two seven\n", "two SEVEN\n")(applied.extern)
@@ -307,8 +316,8 @@ def test_edit_keeps_an_author_that_git_breaks_into_lines(applied: History, run: 
     assert run("--root", applied.path, "edit", "alpha", "--trailer", "Upstream-Status: Pending [later]").code == 0
     assert author in file.read_text()
     consistent(applied, run)
-    said = git(applied.extern, "log", "-1", "--format=%an <%ae>", "HEAD~2")
-    assert said == "A name as long as some are <somebody@a.rather.long.host.invalid>"
+    author = git(applied.extern, "log", "-1", "--format=%an <%ae>", "HEAD~2")
+    assert author == "A name as long as some are <somebody@a.rather.long.host.invalid>"
 
 
 def test_drop(applied: History, run: Run) -> None:

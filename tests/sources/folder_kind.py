@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
 
-from patchset.model.component import Base
-from patchset.model.source import Destination, NotObtained, Release, Source
+from patchset.model.component import Base, Destination, NotObtained, Release, Source
 from patchset.store.git import Git
 from patchset.store.objects import Signature, import_files
 from toolkit.tables import Table

@@ -19,7 +19,7 @@ def good(data: bytes, strip: int = 1) -> Patch:
     return patch
 
 
-def complaint(data: bytes) -> str:
+def breaches(data: bytes) -> str:
     _, findings = parse(FILE, data)
     assert findings
     return "\n".join(finding.render() for finding in findings)
@@ -135,7 +135,7 @@ Index: p/new
 def test_strip_level() -> None:
     data = b"--- f\n+++ f\n@@ -1 +1 @@\n-a\n+b\n"
     assert good(data, 0).changes[0].path == "f"
-    assert "no 1 leading components" in complaint(data)
+    assert "no 1 leading components" in breaches(data)
 
 
 def test_quoted_path() -> None:
@@ -158,7 +158,7 @@ def test_quoted_path() -> None:
 )
 def test_path_that_must_not_be_touched(path: str, why: str) -> None:
     data = f"--- /dev/null\n+++ b/{path}\n@@ -0,0 +1 @@\n+x\n".encode()
-    assert why in complaint(data)
+    assert why in breaches(data)
 
 
 def test_absolute_path() -> None:
@@ -179,14 +179,15 @@ def test_absolute_path() -> None:
         (MODIFY.replace(b" 100644\n", b" 100600\n"), "unknown file mode"),
         (b"diff --git a/x b/y\n--- a/x\n+++ b/y\n@@ -1 +1 @@\n-a\n+b\n", "no rename"),
         (b"", "holds no diff"),
+        (b'diff --git "a/\\q" "b/\\q"\nold mode 100644\nnew mode 100755\n', "unknown escape \\q"),
     ],
 )
 def test_what_cannot_be_read_is_refused(data: bytes, why: str) -> None:
-    assert why in complaint(data)
+    assert why in breaches(data)
 
 
 def test_a_finding_underlines_its_line() -> None:
-    text = complaint(b"--- /dev/null\n+++ b/../x\n@@ -0,0 +1 @@\n+x\n")
+    text = breaches(b"--- /dev/null\n+++ b/../x\n@@ -0,0 +1 @@\n+x\n")
     assert "x.patch:2:7" in text.splitlines()[0]
     assert text.splitlines()[1].endswith("+++ b/../x")
     assert "^^^^" in text.splitlines()[2]

@@ -46,7 +46,7 @@ def test_every_exit_code_is_documented() -> None:
 
 def test_every_key_is_documented() -> None:
     text = (ROOT / "docs/formats.md").read_text()
-    readers = ("project/component_toml.py", "project/base_toml.py", "sources/submodule.py", "sources/archive.py")
+    readers = ("project/project.py", "project/base_toml.py", "sources/submodule.py", "sources/archive.py")
     source = "".join((ROOT / "tools/patchset" / name).read_text() for name in readers)
     keys = set(re.findall(r'\.(?:text|strings|get|tables|integer)\("([a-z-]+)"', source))
     assert len(keys) > 15

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from patchset.authoring.refresh import answered, with_trailers
-from patchset.cli.refresh import replaced
+from patchset.authoring.messages import prompted_trailers, replace_trailers, with_trailers
 from patchset.model import trailers as model
 from patchset.model.trailers import (
     LintContext,
@@ -131,8 +130,8 @@ def test_a_new_trailer_is_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
     good = HEADER.replace("---\n", "Risk: 3\n---\n")
     assert lint(good) == ""
     assert hint("Risk") == "a number from 0 to 9"
-    assert answered("p", HEADER, lambda patch, key: "3") == ["Risk: 3"]
-    assert answered("p", good, lambda patch, key: "3") == []
+    assert prompted_trailers("p", HEADER, lambda patch, key: "3") == ["Risk: 3"]
+    assert prompted_trailers("p", good, lambda patch, key: "3") == []
 
 
 def test_every_trailer_is_documented() -> None:
@@ -177,13 +176,13 @@ def test_a_series_with_the_old_trailer_goes_on_working(root: Root, run: Run) -> 
 def test_trailers_go_into_a_paragraph_below_the_message(message: str) -> None:
     assert with_trailers(message, ["Test: a::b"]) == f"{message}\nTest: a::b\n"
     assert with_trailers(f"{message}\nTest: a::b\n", ["Test: a::c"]) == f"{message}\nTest: a::b\nTest: a::c\n"
-    assert replaced(f"{message}\nTest: a::b\n", ["Test: a::c"]) == f"{message}\nTest: a::c\n"
+    assert replace_trailers(f"{message}\nTest: a::b\n", ["Test: a::c"]) == f"{message}\nTest: a::c\n"
 
 
 def test_a_subject_is_no_trailer() -> None:
     subject = "Test: a subject that looks like a trailer\n"
-    assert replaced(subject, ["Test: a::b"]) == f"{subject}\nTest: a::b\n"
-    assert answered("p", subject, lambda patch, key: key.lower()) == [
+    assert replace_trailers(subject, ["Test: a::b"]) == f"{subject}\nTest: a::b\n"
+    assert prompted_trailers("p", subject, lambda patch, key: key.lower()) == [
         "Upstream-Status: upstream-status",
         "Applies-To: applies-to",
         "Test: test",

@@ -70,13 +70,13 @@ def test_builds_from_the_patched_tree(source_root: WheelRoot, run: Run, tmp_path
     result = run(*args, "--jobs", "3", "--route", "source")
     assert result.code == 0, result.err
     report = json.loads(result.out)[0]
-    assert (report["route"], report["why"], report["patches"]) == ("source", "asked for", ["build"])
+    assert (report["route"], report["why"], report["patches"]) == ("source", "requested", ["build"])
     assert (tmp_path / "witness").read_text() == "plain 3"
     with zipfile.ZipFile(report["wheel"]) as archive:
         assert archive.read("pkg/one.py") == b"line = 1\n"
         assert f"pkg-{report['version']}.dist-info/sboms/patchset.cdx.json" in archive.namelist()
     assert run("--root", source_root.path, "verify", "--offline", report["wheel"]).code == 0
-    # `auto` comes to the same, and says which patch asked for it.
+    # `auto` comes to the same, and names the patch that needs it.
     auto = json.loads(run(*args, "--jobs", "1").out)[0]
     assert auto["route"] == "source"
     assert "build: changes pyproject.toml, setup.py" in auto["why"]

@@ -1,12 +1,16 @@
-"""Changing single values of a TOML text: comments, order and everything else stay as people wrote them."""
+"""Edits of a TOML text: single values and tables; comments, order and everything else stay as people wrote them.
+
+Start-up imports no tomlkit: only the commands that write a TOML file edit one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from toolkit.tables import locate
 
-Value = str | list[str] | None
+TomlValue = str | list[str] | None
 
 
 def write_values(text: str, values: Mapping[str, str | None]) -> str:
@@ -35,15 +39,12 @@ def write_values(text: str, values: Mapping[str, str | None]) -> str:
     return text
 
 
-def write_table(text: str, name: str, values: Mapping[str, Value]) -> str:
-    """Return a text with values in the table `name`, which goes to the end where it is new; None takes a key away."""
+def write_table(text: str, name: str, values: Mapping[str, TomlValue]) -> str:
+    """Return a text with values in the table `name`, which goes to the end if it is new; None takes a key away."""
     import tomlkit
 
     document = tomlkit.parse(text)
-    if name not in document:
-        document[name] = tomlkit.table()
-    table = document[name]
-    assert isinstance(table, dict)
+    table = document.setdefault(name, tomlkit.table())
     for key, value in values.items():
         if value is None:
             table.pop(key, None)
@@ -58,4 +59,23 @@ def erase_table(text: str, name: str) -> str:
 
     document = tomlkit.parse(text)
     document.pop(name, None)
+    return tomlkit.dumps(document)
+
+
+def edit_tables(text: str, name: str, edit: Callable[[Mapping[str, Any]], Mapping[str, str] | None]) -> str:
+    """Return a text whose tables of the array `name` have the values that `edit` gives; None takes a table away."""
+    import tomlkit
+
+    document = tomlkit.parse(text)
+    tables = document.get(name)
+    if tables is None:
+        return text
+    for at in range(len(tables) - 1, -1, -1):
+        values = edit(tables[at])
+        if values is None:
+            del tables[at]
+        else:
+            tables[at].update(values)
+    if not len(tables):
+        document.pop(name)
     return tomlkit.dumps(document)

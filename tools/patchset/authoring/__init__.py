@@ -1,1 +1,1 @@
-"""A series is written: new patches, edits, and the user's commits read back."""
+"""Changes of a series: new patches, edits, and the user's commits as patches."""

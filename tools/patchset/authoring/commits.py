@@ -1,4 +1,4 @@
-"""The user's commits in `extern/`, read back as what they are to a series: steps with a message."""
+"""The user's commits in `extern/`, read back as steps of a series, with their messages."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from email.utils import format_datetime
 from functools import partial
 
 from patchset.engine.replay import PatchStep, replay
+from patchset.model.patch import subject_of
 from patchset.store import merge as merging
 from patchset.store.git import Git
+from patchset.workflow.compute import tree_of
 from toolkit.errors import LocalChanges, PatchConflict, SeriesError
 
 FIXUP = "fixup! "
@@ -30,7 +32,7 @@ class Commit:
 
     @property
     def subject(self) -> str:
-        return " ".join(self.message.strip("\n").partition("\n\n")[0].split())
+        return subject_of(self.message)
 
     @property
     def date(self) -> str:
@@ -41,7 +43,7 @@ class Commit:
         return format_datetime(datetime.fromtimestamp(int(seconds), zone))
 
 
-def above(git: Git, base: str, tip: str) -> list[Commit]:
+def commits_above(git: Git, base: str, tip: str) -> list[Commit]:
     """Return the commits from `base`, not included, up to `tip`, oldest first.
 
     Raises:
@@ -54,20 +56,19 @@ def above(git: Git, base: str, tip: str) -> list[Commit]:
             f"HEAD ({tip[:12]}) does not descend from the base {base[:12]}",
             remedy="check out the branch with your commits, or run `patchset apply`",
         )
-    listed = git.run("rev-list", "--reverse", "--topo-order", "--parents", f"{base}..{tip}").decode().splitlines()
-    found = []
-    tree = git.tree_of(base) or ""
-    for line in listed:
+    lines = git.run("rev-list", "--reverse", "--topo-order", "--parents", f"{base}..{tip}").decode().splitlines()
+    commits = []
+    tree = tree_of(git, base)
+    for line in lines:
         oid, *parents = line.split()
         if len(parents) != 1:
             raise SeriesError(
                 f"commit {oid[:12]} is a merge: a series is a line of patches",
                 remedy="make it one: git rebase in extern/, then refresh again",
             )
-        commit = _read(git, oid, tree)
-        found.append(commit)
-        tree = commit.after
-    return found
+        commits.append(_read(git, oid, tree))
+        tree = commits[-1].after
+    return commits
 
 
 def _read(git: Git, oid: str, before: str) -> Commit:
@@ -82,16 +83,16 @@ def _read(git: Git, oid: str, before: str) -> Commit:
     return Commit(oid, before, fields["tree"], f"{author}>", when, text)
 
 
-def folded(git: Git, commits: Sequence[Commit]) -> list[Commit]:
-    """Return the commits with every `fixup!` folded into the one that it names, as `git rebase --autosquash` does.
+def fold_fixups(git: Git, commits: Sequence[Commit]) -> list[Commit]:
+    """Return the commits with every `fixup!` folded into the commit that it names, as `git rebase --autosquash` does.
 
     `git` is one of `scratch`; the trees in between are computed there.
 
     Raises:
-        SeriesError: a fixup names no commit before it, or is of a kind that this does not do.
+        SeriesError: a fixup names no commit before it, or is of an unsupported kind.
         PatchConflict: it does not fit there.
     """
-    order: list[list[Commit]] = []
+    groups: list[list[Commit]] = []
     for commit in commits:
         if commit.subject.startswith(_OTHERS):
             raise SeriesError(
@@ -99,29 +100,35 @@ def folded(git: Git, commits: Sequence[Commit]) -> list[Commit]:
                 remedy="fold it yourself: git rebase -i --autosquash in extern/, then refresh again",
             )
         if not commit.subject.startswith(FIXUP):
-            order.append([commit])
+            groups.append([commit])
             continue
-        wanted = commit.subject
-        while wanted.startswith(FIXUP):
-            wanted = wanted.removeprefix(FIXUP)
-        target = next((group for group in reversed(order) if group[0].subject == wanted), None)
-        if target is None:
-            target = next((group for group in order if group[0].oid.startswith(wanted) and len(wanted) > 6), None)
-        if target is None:
-            raise SeriesError(
-                f"commit {commit.oid[:12]} is a fixup of {wanted!r}, and no commit before it has that subject",
-                remedy="reword it: git rebase -i in extern/",
-            )
-        target.append(commit)
-    steps = [PatchStep(commit.oid, commit.before, commit.after) for group in order for commit in group]
+        _target(groups, commit).append(commit)
+    steps = [PatchStep(commit.oid, commit.before, commit.after) for group in groups for commit in group]
     if not steps:
         return []
-    done, stopped = replay(steps, steps[0].before if steps else "", partial(merging.merge, git))
-    if stopped is not None:
-        found = next(commit for commit in commits if commit.oid == stopped.step.name)
+    replayed_steps, conflict = replay(steps, steps[0].before, partial(merging.merge, git))
+    if conflict is not None:
+        subject = next(commit.subject for commit in commits if commit.oid == conflict.step.name)
         raise PatchConflict(
-            f"folding does not go through: {found.subject!r} conflicts in {', '.join(stopped.merged.paths)}",
+            f"folding does not go through: {subject!r} conflicts in {', '.join(conflict.merged.paths)}",
             remedy="fold it yourself: git rebase -i --autosquash in extern/, then refresh again; nothing was changed",
         )
-    trees = {item.step.name: item for item in done}
-    return [replace(group[0], before=trees[group[0].oid].before, after=trees[group[-1].oid].after) for group in order]
+    trees = {item.step.name: item for item in replayed_steps}
+    return [replace(group[0], before=trees[group[0].oid].before, after=trees[group[-1].oid].after) for group in groups]
+
+
+def _target(groups: Sequence[list[Commit]], fixup: Commit) -> list[Commit]:
+    """Return the group of the commit that a fixup names, by subject or abbreviated id."""
+    name = fixup.subject
+    while name.startswith(FIXUP):
+        name = name.removeprefix(FIXUP)
+    for group in reversed(groups):
+        if group[0].subject == name:
+            return group
+    for group in groups:
+        if group[0].oid.startswith(name) and len(name) > 6:
+            return group
+    raise SeriesError(
+        f"commit {fixup.oid[:12]} is a fixup of {name!r}, and no commit before it has that subject",
+        remedy="reword it: git rebase -i in extern/",
+    )

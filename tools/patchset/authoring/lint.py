@@ -1,7 +1,8 @@
-"""`lint`: every problem of every series at once."""
+"""`lint`: all problems of all series."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from email import message_from_string
 from email.utils import parseaddr
 from pathlib import Path
@@ -25,8 +26,8 @@ def lint(root: Path) -> tuple[int, list[Finding]]:
     count = 0
     for component in project.components:
         for base in component.bases:
-            series, found = load(component, base)
-            findings += found
+            series, breaches = load(component, base)
+            findings += breaches
             if series is None:
                 continue
             findings += series.findings
@@ -39,37 +40,36 @@ def lint(root: Path) -> tuple[int, list[Finding]]:
                 if base.recorded and not patch.records_blobs:
                     message = "names no full blob ids: export it with `git format-patch --full-index`"
                     findings.append(Finding(patch.file, message))
-    return count, [_relative(root, finding) for finding in findings]
+    return count, [replace(item, path=_relative(root, item.path)) for item in findings]
 
 
 def _gitlinks(project: Project) -> list[Finding]:
-    """The commits that the superproject records for the submodules must be those of the pinned bases.
+    """Return a finding for every submodule at another commit, in the project's index, than its pinned base.
 
-    `git add -A` stages what stands in `extern/`, the patched commit too, and nobody else has that one.
+    `git add -A` stages the commit in `extern/`, even the patched one, which nobody else has.
     """
     gitdir = gitdir_of(project.root)
-    wanted = {}
+    pinned = {}
     for component in project.components:
         base = component.base(component.pinned) if component.pinned is not None else None
         if base is not None and base.commit is not None:
-            wanted[component.path] = (base.name, base.commit)
-    if gitdir is None or not wanted:
+            pinned[component.path] = (base.name, base.commit)
+    if gitdir is None or not pinned:
         return []
     findings = []
-    index = Git(gitdir, project.root).run("ls-files", "-z", "--stage", "--", *wanted)
+    index = Git(gitdir, project.root).run("ls-files", "-z", "--stage", "--", *pinned)
     for record in index.decode("utf-8", errors="surrogateescape").split("\0"):
         head, _, path = record.partition("\t")
-        if not head.startswith("160000 ") or path not in wanted:
+        if not head.startswith("160000 ") or path not in pinned:
             continue
-        found = head.split()[1]
-        name, commit = wanted[path]
-        if found != commit:
+        recorded = head.split()[1]
+        name, commit = pinned[path]
+        if recorded != commit:
             remedy = f"git update-index --cacheinfo 160000,{commit},{path}"
-            message = f"the submodule records {found}, the pinned base {name} is {commit}: {remedy}"
+            message = f"the submodule records {recorded}, the pinned base {name} is {commit}: {remedy}"
             findings.append(Finding(project.root / path, message))
     return findings
 
 
-def _relative(root: Path, finding: Finding) -> Finding:
-    path = finding.path.relative_to(root) if finding.path.is_relative_to(root) else finding.path
-    return Finding(path, finding.message, finding.line, finding.column, finding.length, finding.text)
+def _relative(root: Path, path: Path) -> Path:
+    return path.relative_to(root) if path.is_relative_to(root) else path

@@ -5,13 +5,14 @@ from __future__ import annotations
 import click
 
 from patchset.cli.context import Context
-from patchset.cli.options import common, offline_option, source_option
+from patchset.cli.options import common, offline_option, print_reports, source_option
 from patchset.workflow.apply import ApplyReport, apply_series, unapply_series
+from toolkit.text import count_of
 
 
 @click.command("apply")
 @source_option(
-    "Where a base comes from: its git host, or the registry's archive. auto takes what is here, then "
+    "The source of a base: its git host, or the registry's archive. auto takes the source that is stored here, else "
     "the submodule if its host answers, else the archive."
 )
 @offline_option
@@ -24,11 +25,11 @@ from patchset.workflow.apply import ApplyReport, apply_series, unapply_series
 def apply_command(context: Context, specs: tuple[str, ...], source: str, offline: bool, as_json: bool) -> int:
     """Bring extern/ to the patched trees, one commit a patch.
 
-    Components are taken at their pinned base where none is named. A second run does nothing. Whatever would
+    A component without a named base is taken at its pinned one. A second run does nothing. A change that would
     cost work of yours is refused, and then nothing is changed.
     """
-    _print([apply_series(workspace) for workspace in context.workspaces(specs, source, offline)], as_json)
-    return 0
+    reports = [apply_series(workspace) for workspace in context.workspaces(specs, source, offline)]
+    return print_reports(reports, _print, as_json)
 
 
 @click.command("unapply")
@@ -39,33 +40,22 @@ def apply_command(context: Context, specs: tuple[str, ...], source: str, offline
 @click.pass_obj
 def unapply_command(context: Context, specs: tuple[str, ...], as_json: bool) -> int:
     """Bring extern/ back to the bases' trees, as they were before apply."""
-    _print([unapply_series(workspace) for workspace in context.workspaces(specs)], as_json)
-    return 0
+    reports = [unapply_series(workspace) for workspace in context.workspaces(specs)]
+    return print_reports(reports, _print, as_json)
 
 
-def _print(reports: list[ApplyReport], as_json: bool) -> None:
-    if as_json:
-        from toolkit.console import print_json
-
-        print_json([report.as_json() for report in reports])
-        return
-    for report in reports:
-        _print_one(report)
-
-
-def _print_one(report: ApplyReport) -> None:
+def _print(report: ApplyReport) -> None:
     title = f"{report.component} {report.base}".strip()
-    done = [patch for patch in report.patches if patch.commit]
-    count = f"{len(done)} patch{'es' if len(done) != 1 else ''}"
+    count = count_of(sum(patch.commit is not None for patch in report.patches), "patch")
     if report.outcome == "unchanged":
-        # The common case, and the quick one: plain text, without loading what draws tables.
+        # The common case, and the quick one: plain text, without rich.
         what = f"{count} applied already" if report.patches else "no patch is applied"
         click.echo(f"{title}: {what}, nothing to do ({report.source}, {report.path})")
         return
     if report.outcome == "unapplied":
         click.echo(f"{title}: back at the base {report.commit[:12]} ({report.source}, {report.path})")
         return
-    # click's colours: what draws tables takes longer to load than a series to apply.
+    # click's colours: rich takes longer to import than a series to apply.
     style = click.style
     click.echo(f"{style(title, bold=True)}: {count} on {report.source} ({report.why}), {report.path}")
     for patch in report.patches:

@@ -8,10 +8,12 @@ from pathlib import Path
 import click
 
 from patchset.cli.context import Context
-from patchset.cli.options import common, offline_option, source_option
+from patchset.cli.options import common, offline_option, print_reports, source_option
 from patchset.workflow.build import BuildOptions, BuildReport, Route, build
 from patchset.workflow.verify import VerifyReport, verify_installed, verify_wheel
+from toolkit.console import Terminal, console, escape
 from toolkit.errors import UsageError, VerifyFailed
+from toolkit.text import count_of
 
 
 @click.command("build")
@@ -26,11 +28,11 @@ from toolkit.errors import UsageError, VerifyFailed
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where the wheels go.  [default: dist/ of the project]",
+    help="The folder for the wheels.  [default: dist/ of the project]",
 )
 @click.option("--platform", help="The wheel's platform tag, or its end (aarch64).  [default: this machine]")
-@click.option("--variant", help="Which build: cuda or cpu for vLLM; empty from source.  [default: the first]")
-@source_option("Where a base comes from, as for apply.")
+@click.option("--variant", help="The build variant: cuda or cpu for vLLM; empty from source.  [default: the first]")
+@source_option("The source of a base, as for apply.")
 @click.option("--cuda-arch", help="Source build: TORCH_CUDA_ARCH_LIST, such as 12.0 or 9.0;12.0.")
 @click.option("--jobs", type=click.IntRange(1), help="Source build: compile jobs at once (MAX_JOBS).")
 @offline_option
@@ -54,13 +56,11 @@ def build_command(
     offline: bool,
     as_json: bool,
 ) -> int:
-    """Build the patched wheels from the series, whatever extern/ holds at the moment.
+    """Build the patched wheels from the series, independently of what extern/ holds.
 
-    An overlay is the official wheel, its sha256 checked, in which just the files that the series changes are
-    replaced. The version becomes VERSION+patchset.HASH, and the wheel says in itself what it was made of.
+    An overlay is the official wheel, its sha256 checked, in which only the files that the series changes are
+    replaced. The version becomes VERSION+patchset.HASH, and the wheel records its base, series and patches.
     """
-    from toolkit.console import print_json
-
     options = BuildOptions(
         route=route,
         out=out if out is not None else context.find_root() / "dist",
@@ -70,17 +70,10 @@ def build_command(
         jobs=jobs,
     )
     reports = [build(workspace, options) for workspace in context.workspaces(specs, source, offline)]
-    if as_json:
-        print_json([report.as_json() for report in reports])
-        return 0
-    for report in reports:
-        _print_build(report)
-    return 0
+    return print_reports(reports, _print_build, as_json)
 
 
 def _print_build(item: BuildReport) -> None:
-    from toolkit.console import console, escape
-
     out = console()
     wheel = Path(item.wheel)
     shown = wheel.relative_to(Path.cwd()) if wheel.is_relative_to(Path.cwd()) else wheel
@@ -90,8 +83,7 @@ def _print_build(item: BuildReport) -> None:
     if item.replaced:
         out.print(f"  [yellow]replaced[/] another wheel of that name, sha256 {item.replaced}; --out keeps both")
     if item.official:
-        count = f"{len(item.changed)} file{'s' if len(item.changed) != 1 else ''} replaced"
-        out.print(f"  made of  {escape(item.official)}, {count}")
+        out.print(f"  official {escape(item.official)}, {count_of(len(item.changed), 'file')} replaced")
     for name in item.patches:
         out.print(f"  [green]patch[/]    {escape(name)}")
     for left in item.left_out:
@@ -100,7 +92,7 @@ def _print_build(item: BuildReport) -> None:
 
 @click.command("verify")
 @click.argument("wheels", nargs=-1, type=click.Path(path_type=Path), metavar="[WHEEL]...")
-@click.option("--installed", is_flag=True, help="Prove what is installed in an environment.")
+@click.option("--installed", is_flag=True, help="Verify the distributions in an environment.")
 @click.option(
     "--python",
     type=click.Path(path_type=Path),
@@ -116,30 +108,22 @@ def _print_build(item: BuildReport) -> None:
 def verify_command(
     context: Context, wheels: tuple[Path, ...], installed: bool, python: Path | None, offline: bool, as_json: bool
 ) -> int:
-    """Prove wheels, or an environment, against the series: base, patches, and every byte.
+    """Verify wheels, or an environment, against the series: base, patches, and every byte.
 
-    RECORD holds for every file; the patched files are the ones that the series makes; all others are those of
-    the official wheel. Exit code 12 if a proof fails.
+    Every file is as RECORD lists it. The patched files are those of the series, all others those of the official
+    wheel. Exit code 12 if a check fails.
     """
-    from toolkit.console import Terminal, print_json
-
     if not wheels and not installed:
-        raise UsageError("nothing to verify", remedy="name wheels, or ask for --installed")
+        raise UsageError("nothing to verify", remedy="name wheels, or give --installed")
     project = context.project()
     reports = [verify_wheel(project, wheel, Terminal(), offline=offline) for wheel in wheels]
     if installed:
         reports += verify_installed(project, python or Path(sys.executable), Terminal(), offline=offline)
-    if as_json:
-        print_json([report.as_json() for report in reports])
-    else:
-        for report in reports:
-            _print_verification(report)
+    print_reports(reports, _print_verification, as_json)
     return 0 if all(report.good for report in reports) else VerifyFailed.exit_code
 
 
 def _print_verification(item: VerifyReport) -> None:
-    from toolkit.console import console, escape
-
     out = console()
     verdict = "[green]verified[/]" if item.good else "[red]not verified[/]"
     identity = item.identity

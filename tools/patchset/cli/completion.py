@@ -7,7 +7,8 @@ import click
 
 @click.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion_command(shell: str) -> int:
+@click.pass_context
+def completion_command(ctx: click.Context, shell: str) -> int:
     """Print the completion script for SHELL.
 
     \b
@@ -17,9 +18,7 @@ def completion_command(shell: str) -> int:
     """
     from click.shell_completion import get_completion_class
 
-    from patchset.cli.main import group
-
     kind = get_completion_class(shell)
     assert kind is not None
-    click.echo(kind(group, {}, "patchset", "_PATCHSET_COMPLETE").source())
+    click.echo(kind(ctx.find_root().command, {}, "patchset", "_PATCHSET_COMPLETE").source())
     return 0

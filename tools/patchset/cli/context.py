@@ -1,4 +1,7 @@
-"""What every command of `patchset` gets: the project, and the workspaces that its arguments name."""
+"""The context of every command of `patchset`: the project, and the workspaces that arguments name.
+
+It is imported with `patchset` itself: what reads a project is imported later, so that `completion` starts fast.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from toolkit.console import Terminal
 from toolkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,7 +41,6 @@ class Context:
     def workspaces(self, specs: tuple[str, ...], source: str = "auto", offline: bool = False) -> list[Workspace]:
         """Return the workspaces of COMPONENT[@BASE] arguments; all components at their pinned bases without any."""
         from patchset.workflow.workspace import Workspace
-        from toolkit.console import Terminal
 
         project = self.project()
         return [
@@ -51,13 +54,12 @@ class Context:
         """Return the workspace whose series has a patch, and the patch's name without `.patch`.
 
         Raises:
-            UsageError: none has it; names the patches that there are.
+            UsageError: none has it; names the known patches.
         """
         name = patch.removesuffix(".patch")
         known: list[str] = []
         for workspace in self.workspaces((spec,) if spec else (), source, offline):
-            names = [entry.patch_name for entry in workspace.series.entries]
-            known += names
-            if name in names:
+            known += workspace.series.names
+            if name in workspace.series.names:
                 return workspace, name
         raise UsageError(f"there is no patch {name!r}", remedy=f"known patches: {', '.join(known) or 'none'}")

@@ -12,31 +12,31 @@ from patchset.cli.context import Context
 from toolkit import __version__
 from toolkit.commands import LazyGroup, run
 
-# name -> module of patchset.cli with a click command of that name; loaded when it is run, so that start-up
-# pays for one command only. The text is the command's line in `--help`.
+# name -> module of patchset.cli with a click command of that name, and its line in `--help`. A module is imported
+# when its command runs, so that start-up pays for one command only.
 COMMANDS = {
     "apply": ("apply", "Bring extern/ to the patched trees."),
     "unapply": ("apply", "Bring extern/ back to the bases' trees."),
-    "status": ("status", "Tell what is applied, and what apply would do."),
+    "status": ("status", "Show what is applied and what apply would do."),
     "list": ("status", "List components, bases and patches."),
-    "show": ("status", "Show one patch: why it exists, where it stands, what it touches."),
-    "lint": ("series", "Check every series, patch and TOML file; name all problems at once."),
+    "show": ("status", "Show one patch: its reason, upstream status and files."),
+    "lint": ("series", "Check every series, patch and TOML file, and list all problems."),
     "record": ("series", "Write a series' trees into its base.toml."),
     "rebase": ("rebase", "Make a series for another upstream release."),
-    "matrix": ("matrix", "Tell how every patch fares at every known release."),
-    "bisect": ("matrix", "Find the upstream release that a patch breaks with."),
+    "matrix": ("matrix", "Show the outcome of every patch at every known release."),
+    "bisect": ("matrix", "Find the first upstream release that a patch does not fit."),
     "refresh": ("refresh", "Write the commits in extern/ back into the series."),
-    "new": ("refresh", "Make a patch of what was changed in extern/."),
-    "edit": ("refresh", "Change a patch: fold in what was changed in extern/, or edit its message."),
+    "new": ("refresh", "Write a new patch of the changes in extern/."),
+    "edit": ("refresh", "Change a patch: fold in the changes in extern/, or edit its message."),
     "drop": ("refresh", "Take a patch out of a series."),
-    "upstream": ("upstream", "Tell where every patch stands upstream."),
-    "pin": ("pin", "Make another base the pinned one, in one commit."),
+    "upstream": ("upstream", "Show the upstream status of every patch."),
+    "pin": ("pin", "Pin another base, in one commit."),
     "build": ("build", "Build the patched wheels."),
-    "verify": ("build", "Prove a wheel, or what is installed, against its series."),
+    "verify": ("build", "Verify a wheel, or an environment, against its series."),
     "completion": ("completion", "Print the shell's completion script."),
 }
 
-# Names that these commands had: they still answer, and say the new one.
+# Old names of commands: they still answer, and print the new one.
 RENAMED = {"blame": ("patchset.cli.matrix:bisect_command", "patchset bisect")}
 
 
@@ -45,7 +45,7 @@ Examples:
   patchset apply                  both components, at their pinned bases
   patchset status --json          for a program
   patchset build vllm@v0.30.0     one wheel, into dist/
-  patchset verify dist/*.whl      are they what the series makes?
+  patchset verify dist/*.whl      check wheels against their series
 
 Exit codes are listed in docs/exit-codes.md."""
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import click
 
+from patchset.cli.complete import complete_patches, complete_specs
 from patchset.cli.context import Context
-from patchset.cli.options import common
-from patchset.model.series import Series, source_only, status_of
+from patchset.cli.options import common, print_reports
+from patchset.engine.message import author_and_message
+from patchset.model.patch import Patch, subject_of
+from patchset.model.series import source_only, status_of
 from patchset.model.trailers import trailers
-from patchset.workflow.status import Status, status
+from patchset.workflow.status import ComponentStatus, status
+from toolkit.console import console, escape, print_json, table
 from toolkit.finding import refuse
+from toolkit.text import first_of
 
 
 @click.command("status")
@@ -19,27 +27,17 @@ from toolkit.finding import refuse
 )
 @click.pass_obj
 def status_command(context: Context, specs: tuple[str, ...], as_json: bool) -> int:
-    """Tell which base and patches are in extern/, whether the tree is the recorded one, what apply would do.
+    """Show the base and patches in extern/, a comparison of its tree with the recorded one, and what apply would do.
 
-    Changes nothing and asks no network. Exit code 0 whatever the answer.
+    It changes nothing and uses no network. The exit code is always 0.
     """
-    statuses = [status(workspace) for workspace in context.workspaces(specs)]
-    if as_json:
-        from toolkit.console import print_json
-
-        print_json([item.as_json() for item in statuses])
-        return 0
-    for item in statuses:
-        _print_status(item)
-    return 0
+    return print_reports([status(workspace) for workspace in context.workspaces(specs)], _print_status, as_json)
 
 
 _COLOURS = {"applied": "green", "not applied": "dim", "outside": "yellow"}
 
 
-def _print_status(item: Status) -> None:
-    from toolkit.console import console, escape
-
+def _print_status(item: ComponentStatus) -> None:
     out = console()
     out.print(f"[bold]{escape(f'{item.component} {item.base}'.strip())}[/]  {escape(item.path)}")
     if item.applied_base is not None and item.applied_base != item.base:
@@ -56,8 +54,7 @@ def _print_status(item: Status) -> None:
         verdict = {True: "[green]as recorded[/]", False: "[red]not the recorded one[/]", None: ""}
         out.print(f"  tree     {item.tree} {verdict[item.tree_is_recorded]}".rstrip())
     if item.local:
-        shown = ", ".join(item.local[:5]) + (f" and {len(item.local) - 5} more" if len(item.local) > 5 else "")
-        out.print(f"  yours    {escape(shown)}")
+        out.print(f"  yours    {escape(first_of(item.local))}")
     out.print(f"  apply    would {escape(item.would)}")
     if item.refused:
         out.print(f"           [red]{escape(str(item.refused['message']))}[/]")
@@ -69,7 +66,7 @@ def _print_status(item: Status) -> None:
 
 
 @click.command("list")
-@click.option("--all", "everything", is_flag=True, help="Every base, not just the pinned ones.")
+@click.option("--all", "everything", is_flag=True, help="Every base, not only the pinned ones.")
 @common(
     """  patchset list
   patchset list vllm --all"""
@@ -77,32 +74,22 @@ def _print_status(item: Status) -> None:
 @click.pass_obj
 def list_command(context: Context, specs: tuple[str, ...], everything: bool, as_json: bool) -> int:
     """List components, their bases and the patches of each series, in order."""
-    from toolkit.console import escape, print_json, table
-
-    chosen = context.workspaces(specs)
+    workspaces = context.workspaces(specs)
     if everything:
-        chosen = [workspace.at(base) for workspace in chosen for base in workspace.component.bases]
+        workspaces = [workspace.at(base) for workspace in workspaces for base in workspace.component.bases]
     rows, values = [], []
-    for workspace in chosen:
+    for workspace in workspaces:
         component, base, series = workspace.component, workspace.base, workspace.series
         pinned = base.name == component.pinned
-        patches = [_patch_json(series, name) for name in (patch.name for patch in series.patches)]
-        disabled = list(series.disabled)
-        values.append(
-            {
-                "component": component.name,
-                "base": base.name,
-                "pinned": pinned,
-                "patches": patches,
-                "disabled": disabled,
-            }
-        )
+        patches = [_patch_json(patch) for patch in series.patches]
+        title = {"component": component.name, "base": base.name, "pinned": pinned}
+        values.append({**title, "patches": patches, "disabled": list(series.disabled)})
         for number, patch in enumerate(patches):
-            title = f"{component.name} {base.name}{' (pinned)' if pinned else ''}" if number == 0 else ""
-            rows.append((escape(title), *(escape(str(patch[key])) for key in ("name", "upstream_status", "files"))))
+            first = f"{component.name} {base.name}{' (pinned)' if pinned else ''}" if number == 0 else ""
+            rows.append((escape(first), *(escape(str(patch[key])) for key in ("name", "upstream_status", "files"))))
         if not patches:
             rows.append((escape(f"{component.name} {base.name}"), "[dim]no patches[/]", "", ""))
-        rows += [("", f"[yellow]{escape(name)}[/]", "[yellow]commented out[/]", "") for name in disabled]
+        rows += [("", f"[yellow]{escape(name)}[/]", "[yellow]commented out[/]", "") for name in series.disabled]
     if as_json:
         print_json(values)
     else:
@@ -110,15 +97,14 @@ def list_command(context: Context, specs: tuple[str, ...], everything: bool, as_
     return 0
 
 
-def _patch_json(series: Series, name: str) -> dict[str, object]:
-    patch = next(item for item in series.patches if item.name == name)
-    found = status_of(patch)
+def _patch_json(patch: Patch) -> dict[str, object]:
+    upstream = status_of(patch)
     return {
         "name": patch.name,
-        "subject": _subject(patch.header),
+        "subject": subject_of(author_and_message(patch)[1]),
         "sha256": patch.sha256,
-        "upstream_status": found.status if found else "unknown",
-        "upstream_reason": found.reason if found else "",
+        "upstream_status": upstream.status if upstream else "unknown",
+        "upstream_reason": upstream.reason if upstream else "",
         "source_only": source_only(patch),
         "files": len(patch.touched),
         "touches": list(patch.touched),
@@ -126,16 +112,9 @@ def _patch_json(series: Series, name: str) -> dict[str, object]:
     }
 
 
-def _subject(header: str) -> str:
-    import re
-
-    match = re.search(r"^Subject: (.*(?:\n[ \t].*)*)", header, re.MULTILINE)
-    return re.sub(r"^(?:\[[^\]]*\]\s*)+", "", " ".join(match[1].split())) if match else ""
-
-
 @click.command("show")
-@click.argument("patch")
-@click.argument("spec", required=False, metavar="[COMPONENT[@BASE]]")
+@click.argument("patch", shell_complete=complete_patches)
+@click.argument("spec", required=False, metavar="[COMPONENT[@BASE]]", shell_complete=complete_specs)
 @common(
     """  patchset show int8-cutlass-capability
   patchset show local-coco-captions modelopt@0.46.0 --json""",
@@ -143,29 +122,19 @@ def _subject(header: str) -> str:
 )
 @click.pass_obj
 def show_command(context: Context, patch: str, spec: str | None, as_json: bool) -> int:
-    """Show one patch: why it exists, where it stands upstream, what it touches."""
+    """Show one patch: its reason, its upstream status, and the files that it touches."""
     workspace, name = context.workspace_with(patch, spec)
     series = workspace.series
-    text = dict(zip((entry.patch_name for entry in series.entries), series.files, strict=True))[name]
     if as_json:
-        from toolkit.console import print_json
-
         refuse(series.findings, series.title)
         title = {"component": workspace.component.name, "base": workspace.base.name}
-        print_json({**title, **_patch_json(series, name)})
-    elif _colour():
+        print_json({**title, **_patch_json(series.patch(name))})
+        return 0
+    text = next(data for entry, data in series.patch_files if entry.patch_name == name).decode("utf-8", "replace")
+    if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
         from rich.syntax import Syntax
 
-        from toolkit.console import console
-
-        console().print(Syntax(text.decode("utf-8", "replace"), "diff", background_color="default"))
+        console().print(Syntax(text, "diff", background_color="default"))
     else:
-        click.echo(text.decode("utf-8", "replace"), nl=False)
+        click.echo(text, nl=False)
     return 0
-
-
-def _colour() -> bool:
-    import os
-    import sys
-
-    return sys.stdout.isatty() and "NO_COLOR" not in os.environ

@@ -5,8 +5,10 @@ from __future__ import annotations
 import click
 
 from patchset.cli.context import Context
-from patchset.cli.options import common
-from patchset.workflow.upstream import Point, Standing, upstream
+from patchset.cli.options import common, print_report
+from patchset.workflow.upstream import PatchStanding, TrendPoint, UpstreamReport, upstream
+from toolkit.console import console, escape, table
+from toolkit.text import count_of
 
 _COLOURS = {
     "Pending": "yellow",
@@ -19,8 +21,8 @@ _COLOURS = {
 
 
 @click.command("upstream")
-@click.option("--all", "everything", is_flag=True, help="Every base, not just the pinned ones.")
-@click.option("--trend", is_flag=True, help="How the statuses went, by the history of the project's repository.")
+@click.option("--all", "everything", is_flag=True, help="Every base, not only the pinned ones.")
+@click.option("--trend", is_flag=True, help="Show the statuses over time, by the history of the project's repository.")
 @common(
     """  patchset upstream
   patchset upstream vllm --all --json
@@ -28,26 +30,21 @@ _COLOURS = {
 )
 @click.pass_obj
 def upstream_command(context: Context, specs: tuple[str, ...], everything: bool, trend: bool, as_json: bool) -> int:
-    """Tell where every patch stands upstream, by its trailers: which are forwarded, and which can go."""
-    from toolkit.console import print_json
-
+    """Show the upstream status of every patch, by its trailers: the patches that are forwarded, and that can go."""
     project = context.project()
-    chosen = project.select(specs)
+    selection = project.select(specs)
     if everything:
-        chosen = tuple((component, base) for component, _ in chosen for base in component.bases)
-    standings = upstream(project, chosen, trend=trend)
-    if as_json:
-        print_json(standings.as_json())
-        return 0
-    _print(standings.patches)
-    if trend:
-        _print_trend(standings.trend)
-    return 0
+        selection = tuple((component, base) for component, _ in selection for base in component.bases)
+
+    def show(report: UpstreamReport) -> None:
+        _print(report.patches)
+        if trend:
+            _print_trend(report.trend)
+
+    return print_report(upstream(project, selection, trend=trend), show, as_json)
 
 
-def _print(patches: tuple[Standing, ...]) -> None:
-    from toolkit.console import console, escape, table
-
+def _print(patches: tuple[PatchStanding, ...]) -> None:
     rows = []
     last = ""
     for item in patches:
@@ -61,13 +58,10 @@ def _print(patches: tuple[Standing, ...]) -> None:
     table("", ("series", "patch", "upstream", "goes"), rows)
     forwarded = sum(item.forwarded for item in patches)
     can_go = sum(item.can_go for item in patches)
-    word = "patch" if len(patches) == 1 else "patches"
-    console().print(f"{len(patches)} {word}: {forwarded} forwarded to upstream, {can_go} can go")
+    console().print(f"{count_of(len(patches), 'patch')}: {forwarded} forwarded to upstream, {can_go} can go")
 
 
-def _print_trend(points: tuple[Point, ...]) -> None:
-    from toolkit.console import console, escape, table
-
+def _print_trend(points: tuple[TrendPoint, ...]) -> None:
     if not points:
         console().print("the project's repository has no history of these series")
         return

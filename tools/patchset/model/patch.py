@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -48,11 +49,11 @@ class Hunk:
 
 @dataclass(frozen=True)
 class FileChange:
-    """What a patch does to one file.
+    """The change of one file by a patch.
 
     `old_blob` and `new_blob` are git blob ids as the patch's `index` line gives them (40 hex digits with
     `--full-index`, a prefix otherwise, None where the patch has no such line). Modes are git's, None where
-    the patch does not say. `payload` holds a `GIT binary patch` with its header, as `git apply` reads it.
+    the patch names none. `payload` holds a `GIT binary patch` with its header, as `git apply` reads it.
     """
 
     operation: Operation
@@ -82,8 +83,8 @@ class FileChange:
 class Patch:
     """A patch file as it stands in a series.
 
-    `file` is where it was read from, `name` its name without `.patch`, `strip` the number of leading path
-    components that the series tells to drop (`-p1` by default).
+    `file` is where it was read from, `name` its name without `.patch`. `strip` is the number of leading path
+    components that the series drops (`-p1` by default).
     """
 
     file: Path
@@ -106,7 +107,7 @@ class Patch:
 
     @property
     def records_blobs(self) -> bool:
-        """Whether every change names the full blob that it was made against."""
+        """True if every change names the full id of the blob that it is a change of."""
         return all(len(change.old_blob or "") == 40 or not _needs_blob(change) for change in self.changes)
 
 
@@ -125,14 +126,9 @@ _BINARY_BLOCK = re.compile(
 )
 
 
-def read(file: Path, strip: int = 1) -> tuple[Patch | None, list[Finding]]:
-    """Read a patch file; return it with all findings, or None with them if it cannot be parsed."""
-    return parse(file, file.read_bytes(), strip)
-
-
 def parse(file: Path, data: bytes, strip: int = 1) -> tuple[Patch | None, list[Finding]]:
-    """Parse the bytes of a patch; `file` only names them."""
-    # Imported here: a run with nothing to do never parses a patch.
+    """Parse the bytes of a patch, which `file` names; return it with all findings, None if it cannot be parsed."""
+    # Imported here for start-up: a run with nothing to do parses no patch.
     from unidiff.errors import UnidiffParseError
     from unidiff.patch import PatchSet
 
@@ -176,6 +172,11 @@ def parse(file: Path, data: bytes, strip: int = 1) -> tuple[Patch | None, list[F
     return Patch(file, data, strip, header, tuple(changes)), findings
 
 
+def subject_of(message: str) -> str:
+    """Return the subject of a commit message: its first paragraph in one line, as git's `%s` gives it."""
+    return " ".join(message.strip("\n").partition("\n\n")[0].split())
+
+
 def split(data: bytes) -> tuple[bytes, bytes]:
     """Return a patch's header and its diff, as they stand in the file."""
     start = _DIFF_START.search(data)
@@ -184,9 +185,7 @@ def split(data: bytes) -> tuple[bytes, bytes]:
 
 
 def _overflows(line: str) -> bool:
-    if line.startswith("--- ") or line in ("--", "-- ", "---"):
-        return False
-    return line[:1] in ("+", "-", " ")
+    return line[:1] in ("+", "-", " ") and not line.startswith("--- ") and line not in ("--", "-- ", "---")
 
 
 def _finding(file: Path, line: int, text: str, message: str, mark: str = "") -> Finding:
@@ -209,11 +208,11 @@ def _change(item: object, body: str, strip: int) -> FileChange:
         if match := _HEADER_MODE.match(line):
             modes[match[1]] = int(match[2], 8)
         elif match := _INDEX.match(line):
-            old_blob, new_blob = match[1], match[2]
+            old_blob, new_blob = (None if set(blob) == {"0"} else blob for blob in (match[1], match[2]))
             if match[3]:
                 modes.setdefault("index", int(match[3], 8))
         elif match := _RENAME.match(line):
-            moved[f"{match[1]} {match[2]}"] = _unquote(match[3])
+            moved[f"{match[1]} {match[2]}"] = paths.unquote(match[3])
     source = str(getattr(item, "source_file"))  # noqa: B009 - unidiff is untyped
     target = str(getattr(item, "target_file"))  # noqa: B009
     hunks = tuple(_hunk(number, hunk) for number, hunk in enumerate(item, 1))  # type: ignore[arg-type, var-annotated]
@@ -224,17 +223,17 @@ def _change(item: object, body: str, strip: int) -> FileChange:
         if payload is None:
             raise ValueError("a binary change without its content: export it with `git diff --binary`")
 
-    old_path = None if source == NULL else _strip(source, strip)
-    new_path = None if target == NULL else _strip(target, strip)
+    old_path = None if source == NULL else paths.strip_components(source, strip)
+    new_path = None if target == NULL else paths.strip_components(target, strip)
     operation: Operation = "modify"
     if "rename from" in moved or "copy from" in moved:
         operation = "rename" if "rename from" in moved else "copy"
         old_path, new_path = moved.get(f"{operation} from"), moved.get(f"{operation} to")
         if old_path is None or new_path is None:
             raise ValueError(f"a {operation} without both of its paths")
-    elif old_path is None or (not git and _is_creation(item, hunks)):
+    elif old_path is None or (not git and _no_file(item, "source", (hunk.old_length for hunk in hunks))):
         operation, old_path = "add", None
-    elif new_path is None or (not git and _is_removal(item, hunks)):
+    elif new_path is None or (not git and _no_file(item, "target", (hunk.new_length for hunk in hunks))):
         operation, new_path = "delete", None
     elif old_path != new_path:
         if git:
@@ -250,10 +249,6 @@ def _change(item: object, body: str, strip: int) -> FileChange:
             raise ValueError("a change of a submodule cannot be part of a series")
         if mode not in (0o100644, 0o100755, 0o120000):
             raise ValueError(f"an unknown file mode {mode:o}")
-    if old_blob is not None and set(old_blob) == {"0"}:
-        old_blob = None
-    if new_blob is not None and set(new_blob) == {"0"}:
-        new_blob = None
     return FileChange(operation, old_path, new_path, old_mode, new_mode, old_blob, new_blob, hunks, payload)
 
 
@@ -280,49 +275,8 @@ def _payload(body: str, diff_line: str) -> bytes | None:
     return None
 
 
-def _is_creation(item: object, hunks: tuple[Hunk, ...]) -> bool:
-    stamp = str(getattr(item, "source_timestamp", None) or "")
-    return _epoch(stamp) and all(hunk.old_length == 0 for hunk in hunks)
-
-
-def _is_removal(item: object, hunks: tuple[Hunk, ...]) -> bool:
-    stamp = str(getattr(item, "target_timestamp", None) or "")
-    return _epoch(stamp) and all(hunk.new_length == 0 for hunk in hunks)
-
-
-def _epoch(stamp: str) -> bool:
-    # GNU diff -N gives a file that does not exist the time 0, which is 1969 west of Greenwich.
-    return stamp.startswith(("1970-01-01", "1969-12-31"))
-
-
-def _strip(path: str, strip: int) -> str:
-    path = _unquote(path)
-    if path.startswith("/"):
-        raise ValueError(f"the path is absolute: {path}")
-    parts = path.split("/")
-    if len(parts) <= strip:
-        raise ValueError(f"the path {path!r} has no {strip} leading components to drop")
-    return "/".join(parts[strip:])
-
-
-_ESCAPES = {"a": 7, "b": 8, "t": 9, "n": 10, "v": 11, "f": 12, "r": 13, '"': 34, "\\": 92}
-
-
-def _unquote(path: str) -> str:
-    """Undo git's C-style quoting (`core.quotePath`) and give the path as text."""
-    raw = path.encode("latin-1")
-    if len(path) >= 2 and path[0] == path[-1] == '"':
-        out = bytearray()
-        text, at = path[1:-1], 0
-        while at < len(text):
-            if text[at] != "\\":
-                out += text[at].encode("latin-1")
-                at += 1
-            elif text[at + 1 : at + 4].isdigit():
-                out.append(int(text[at + 1 : at + 4], 8))
-                at += 4
-            else:
-                out.append(_ESCAPES[text[at + 1]])
-                at += 2
-        raw = bytes(out)
-    return raw.decode("utf-8", errors="surrogateescape")
+def _no_file(item: object, side: str, lengths: Iterable[int]) -> bool:
+    """Return True if one side of a plain diff stands for a file that does not exist."""
+    # GNU diff -N gives such a file the time 0, which is 1969 west of Greenwich.
+    stamp = str(getattr(item, f"{side}_timestamp", None) or "")
+    return stamp.startswith(("1970-01-01", "1969-12-31")) and not any(lengths)

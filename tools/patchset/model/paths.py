@@ -1,6 +1,8 @@
-"""Which paths a patch may touch: inside the tree, and never git's own files."""
+"""Paths in patches: git's quoting, leading components, and the paths that a patch must not touch."""
 
 from __future__ import annotations
+
+import re
 
 
 def breach(path: str) -> str | None:
@@ -23,3 +25,42 @@ def breach(path: str) -> str | None:
         if part.rstrip(". ").casefold() in (".git", "git~1"):
             return "the path is inside git's own directory"
     return None
+
+
+def strip_components(path: str, count: int) -> str:
+    """Return a path of a patch without its first components, as `patch -p` does.
+
+    Raises:
+        ValueError: it is absolute, or has no more components than that.
+    """
+    path = unquote(path)
+    if path.startswith("/"):
+        raise ValueError(f"the path is absolute: {path}")
+    parts = path.split("/")
+    if len(parts) <= count:
+        raise ValueError(f"the path {path!r} has no {count} leading components to drop")
+    return "/".join(parts[count:])
+
+
+_ESCAPE = re.compile(rb"\\([0-7]{3}|.?)", re.DOTALL)
+_ESCAPED = dict(zip(b'abtnvfr"\\', b'\a\b\t\n\v\f\r"\\', strict=True))
+
+
+def unquote(path: str) -> str:
+    """Return a path without git's C-style quoting (`core.quotePath`); `path` holds its bytes as latin-1.
+
+    Raises:
+        ValueError: the quoting holds an unknown escape.
+    """
+    raw = path.encode("latin-1")
+    if len(raw) >= 2 and raw[:1] == raw[-1:] == b'"':
+        raw = _ESCAPE.sub(_escaped, raw[1:-1])
+    return raw.decode("utf-8", errors="surrogateescape")
+
+
+def _escaped(match: re.Match[bytes]) -> bytes:
+    code = match[1]
+    value = int(code, 8) if len(code) == 3 else _ESCAPED.get(code[0] if code else 0)
+    if value is None or value > 255:
+        raise ValueError(f"the quoted path has an unknown escape {match[0].decode('latin-1')}")
+    return bytes((value,))

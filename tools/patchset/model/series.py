@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from collections.abc import Container
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -17,7 +18,7 @@ _STRIP = re.compile(r"^-p(\d+|ab)$")
 
 
 @dataclass(frozen=True)
-class Entry:
+class SeriesEntry:
     """One line of `series`: a patch's file name and how many path components to drop."""
 
     name: str
@@ -27,6 +28,10 @@ class Entry:
     @property
     def patch_name(self) -> str:
         return PurePosixPath(self.name).stem
+
+
+# An entry with the bytes of its patch.
+PatchFile = tuple[SeriesEntry, bytes]
 
 
 @dataclass(frozen=True)
@@ -39,16 +44,24 @@ class Series:
     component: Component
     base: Base
     folder: Path
-    entries: tuple[Entry, ...]
-    files: tuple[bytes, ...]
+    patch_files: tuple[PatchFile, ...]
     disabled: tuple[str, ...] = ()
+
+    @property
+    def entries(self) -> tuple[SeriesEntry, ...]:
+        return tuple(entry for entry, _ in self.patch_files)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the patches, without `.patch`."""
+        return tuple(entry.patch_name for entry, _ in self.patch_files)
 
     @cached_property
     def digest(self) -> str:
         """The sha256 of everything that decides the patched tree: base, order, patches."""
         hasher = hashlib.sha256()
         hasher.update(f"{self.component.name}\0{self.base.name}\0{self.base.commit or ''}\0".encode())
-        for entry, data in zip(self.entries, self.files, strict=True):
+        for entry, data in self.patch_files:
             hasher.update(f"{entry.name}\0{entry.strip}\0{hashlib.sha256(data).hexdigest()}\0".encode())
         return hasher.hexdigest()
 
@@ -56,9 +69,9 @@ class Series:
     def _parsed(self) -> tuple[tuple[Patch, ...], tuple[Finding, ...]]:
         patches: list[Patch] = []
         findings: list[Finding] = []
-        for entry, data in zip(self.entries, self.files, strict=True):
-            patch, found = parse(self.folder / entry.name, data, entry.strip)
-            findings += found
+        for entry, data in self.patch_files:
+            patch, breaches = parse(self.folder / entry.name, data, entry.strip)
+            findings += breaches
             if patch is not None:
                 patches.append(patch)
         return tuple(patches), tuple(findings)
@@ -74,18 +87,29 @@ class Series:
 
     @property
     def title(self) -> str:
-        return f"{self.component.name}@{self.base.name}" if self.base.name else self.component.name
+        return self.component.title(self.base)
+
+    def patch(self, name: str) -> Patch:
+        """Return the parsed patch of a name.
+
+        Raises:
+            StopIteration: there is none of that name that can be parsed.
+        """
+        return next(patch for patch in self.patches if patch.name == name)
+
+    def without(self, names: Container[str]) -> Series:
+        """Return the series without some patches."""
+        return replace(self, patch_files=tuple(item for item in self.patch_files if item[0].patch_name not in names))
 
 
-def read_entries(file: Path) -> tuple[tuple[Entry, ...], tuple[str, ...], list[Finding]]:
+def read_entries(file: Path) -> tuple[tuple[SeriesEntry, ...], tuple[str, ...], list[Finding]]:
     """Read a quilt `series` file: a patch a line, `-pN` after it, `#` for comments.
 
-    Every entry must be a plain file name beside the `series` file, or below it; every patch file there must
-    be an entry, or a comment must begin with its name. Returns the entries, the files that are commented out
-    so, and what is wrong.
+    An entry is a plain file name beside the `series` file, or below it. Every patch file there is an entry, or a
+    comment begins with its name. Return the entries, the files that are commented out, and the breaches.
     """
     findings: list[Finding] = []
-    entries: dict[str, Entry] = {}
+    entries: dict[str, SeriesEntry] = {}
     try:
         text = file.read_text("utf-8")
     except UnicodeDecodeError as error:
@@ -115,36 +139,36 @@ def read_entries(file: Path) -> tuple[tuple[Entry, ...], tuple[str, ...], list[F
         elif not (file.parent / name).is_file():
             findings.append(Finding(file, f"there is no patch {name}", number, column, len(name), raw))
         else:
-            entries[name] = Entry(name, strip, number)
+            entries[name] = SeriesEntry(name, strip, number)
     disabled = []
-    for found in sorted(file.parent.rglob("*")):
-        name = found.relative_to(file.parent).as_posix()
-        if found.suffix not in (".patch", ".diff") or name in entries:
+    for path in sorted(file.parent.rglob("*")):
+        name = path.relative_to(file.parent).as_posix()
+        if path.suffix not in (".patch", ".diff") or name in entries:
             continue
         if name in commented:
             disabled.append(name)
         else:
-            findings.append(Finding(found, "is not listed in `series`; list it, or put its name there after a #"))
+            findings.append(Finding(path, "is not listed in `series`; list it, or put its name there after a #"))
     return tuple(entries.values()), tuple(disabled), findings
 
 
 def load(component: Component, base: Base) -> tuple[Series | None, list[Finding]]:
-    """Read a series from its base's folder; the second value holds what is wrong with `series` itself."""
+    """Read a series from its base's folder; the second value holds the breaches of `series` itself."""
     file = base.folder / "series"
     if not file.is_file():
         return None, [Finding(file, "there is no such file; list the patches in it, one a line")]
     entries, disabled, findings = read_entries(file)
     if findings:
         return None, findings
-    files = tuple((base.folder / entry.name).read_bytes() for entry in entries)
-    return Series(component, base, base.folder, entries, files, disabled), []
+    files = tuple((entry, (base.folder / entry.name).read_bytes()) for entry in entries)
+    return Series(component, base, base.folder, files, disabled), []
 
 
 def status_of(patch: Patch) -> UpstreamStatus | None:
-    """Return the patch's `Upstream-Status`, or None where it has none that is valid."""
+    """Return the patch's `Upstream-Status`, or None if it has no valid one."""
     return status_in(patch.header)
 
 
 def source_only(patch: Patch) -> bool:
-    """Return whether the patch is marked to be left out of an overlay."""
+    """Return True if the patch is left out of an overlay, by its trailer `Build-Route: source`."""
     return "source" in values(patch.header, "Build-Route")

@@ -1,4 +1,4 @@
-"""The trailers of a patch: where it stands upstream, which releases it is for, which test it has.
+"""The trailers of a patch: its upstream status, the releases that it is for, and its test.
 
 `Upstream-Status` uses the vocabulary of the Yocto Project's "Patch Upstream Status" recommendation.
 """
@@ -14,7 +14,7 @@ from packaging.version import InvalidVersion, Version
 
 from toolkit.finding import Finding
 
-# status -> what must stand in brackets after it: None (may), or what is missing without it
+# status -> the reason that must stand in brackets after it; None: a reason is optional
 STATUSES: dict[str, str | None] = {
     "Pending": None,
     "Submitted": "where, as a link",
@@ -39,7 +39,7 @@ class Trailer:
 
 @dataclass(frozen=True)
 class UpstreamStatus:
-    """A status of Yocto's vocabulary with what stands in brackets after it."""
+    """A status of Yocto's vocabulary with the reason in brackets after it."""
 
     status: str
     reason: str
@@ -98,12 +98,12 @@ def values(header: str, key: str) -> list[str]:
 
 
 def value(header: str, key: str) -> str | None:
-    """Return the value of the first trailer with this key, or None where the header has none."""
+    """Return the value of the first trailer with this key, or None if the header has none."""
     return next(iter(values(header, key)), None)
 
 
 def status_in(header: str) -> UpstreamStatus | None:
-    """Return the `Upstream-Status` of a patch's header, or None where it has none that is valid."""
+    """Return the `Upstream-Status` of a patch's header, or None if it has no valid one."""
     try:
         return upstream_status(value(header, "Upstream-Status") or "")
     except ValueError:
@@ -114,15 +114,15 @@ def upstream_status(text: str) -> UpstreamStatus:
     """Parse the value of `Upstream-Status`.
 
     Raises:
-        ValueError: the status is unknown, or lacks the reason that it wants.
+        ValueError: the status is unknown, or lacks its reason.
     """
     match = _STATUS.match(text)
     name = match[1] if match else text.split("[")[0].strip()
     if match is None or name not in STATUSES:
         raise ValueError(f"unknown status {name!r}; one of {', '.join(STATUSES)}")
     reason = (match[2] or "").strip()
-    if (wanted := STATUSES[name]) and not reason:
-        raise ValueError(f"{name} wants {wanted} in brackets: {name} [...]")
+    if (needed := STATUSES[name]) and not reason:
+        raise ValueError(f"{name} wants {needed} in brackets: {name} [...]")
     return UpstreamStatus(name, reason)
 
 
@@ -148,7 +148,7 @@ def release_range(text: str) -> ReleaseRange:
 
 @dataclass(frozen=True)
 class LintContext:
-    """What a value is checked against: the release of the series, and the project with its tests; None if unknown."""
+    """The facts that a value is checked against: the series' release, the project with its tests; None if unknown."""
 
     base: str | None
     root: Path | None
@@ -156,10 +156,9 @@ class LintContext:
 
 @dataclass(frozen=True)
 class TrailerRule:
-    """One trailer of the format; `hint` is what `patchset new` shows when it asks for the value.
+    """One trailer of the format; `hint` is the form of the value, which `patchset new` shows at its prompt.
 
-    `check` raises ValueError with the reason where it refuses a value. A trailer is given once, unless it is
-    `repeatable`.
+    `check` raises ValueError with the reason to refuse a value. A trailer stands once, unless it is `repeatable`.
     """
 
     key: str
@@ -214,7 +213,7 @@ RULES = (
 
 
 def hint(key: str) -> str:
-    """Return the hint for a trailer's value, which a prompt shows."""
+    """Return the form of a trailer's value, as a prompt shows it."""
     return next(rule.hint for rule in RULES if rule.key == key)
 
 
@@ -226,8 +225,8 @@ def missing(header: str) -> list[TrailerRule]:
 def lint_trailers(file: Path, header: str, base: str | None, root: Path | None) -> list[Finding]:
     """Return every breach in a patch's trailers.
 
-    `base` is the release that the series is for (it must lie in `Applies-To`), `root` the project in which
-    the tests that `Test` names must exist; either may be None where it is not known.
+    `base` is the release of the series, which must lie in `Applies-To`. `root` is the project, which must hold the
+    tests that `Test` names. Either may be None if it is not known.
     """
     findings: list[Finding] = []
     context = LintContext(base, root)

@@ -1,1 +1,1 @@
-"""A project's folder: which components and bases it has, read from TOML and written back."""
+"""A project's folder: its components and bases, read from TOML files and written back."""

@@ -1,14 +1,17 @@
-"""`base.toml`: which upstream release a series is for, where its tree comes from, and its official wheels."""
+"""`base.toml`: the upstream release of a series, the sources of its tree, and its official wheels."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from patchset.model.component import Base, Wheel
 from patchset.sources.kinds import kinds
 from toolkit.errors import SourceUnavailable
 from toolkit.finding import Finding
-from toolkit.tables import read_table
+from toolkit.tables import Table, read_table
+from toolkit.toml_edit import edit_tables
 
 NAME = "base.toml"
 
@@ -20,30 +23,31 @@ def parse_base(folder: Path, findings: list[Finding]) -> Base:
     if table is None:
         return Base(folder.name, folder)
     sources = tuple(source for kind in kinds() if (source := kind.parse(table)) is not None)
-    wheels = []
-    for item in table.tables("wheel"):
-        wheels.append(
-            Wheel(
-                variant=item.text("variant") or "",
-                platform=item.text("platform") or "",
-                project=item.text("project") or "",
-                filename=item.text("file") or "",
-                sha256=item.text("sha256", "hex64") or "",
-            )
-        )
-        item.finish()
+    wheels = tuple(_wheel(item) for item in table.tables("wheel"))
     table.finish()
-    return Base(folder.name, folder, sources, tuple(wheels))
+    return Base(folder.name, folder, sources, wheels)
+
+
+def _wheel(table: Table) -> Wheel:
+    wheel = Wheel(
+        variant=table.text("variant") or "",
+        platform=table.text("platform") or "",
+        project=table.text("project") or "",
+        filename=table.text("file") or "",
+        sha256=table.text("sha256", "hex64") or "",
+    )
+    table.finish()
+    return wheel
 
 
 def read_text(base: Base) -> str:
-    """Return the text of a base's file, "" where it has none."""
+    """Return the text of a base's file, "" if it has none."""
     file = base.folder / NAME
     return file.read_text("utf-8") if file.is_file() else ""
 
 
 def base_text(base: Base, text: str = "") -> str:
-    """Return base.toml of a base; `text` is the file that it follows, comments and order included.
+    """Return base.toml of a base; `text` is the one to change, whose comments and order stay.
 
     Raises:
         SourceUnavailable: the base has no source.
@@ -54,9 +58,9 @@ def base_text(base: Base, text: str = "") -> str:
     for kind in kinds():
         if base.source(kind.kind) is None:
             text = kind.erase(text)
-    text = _without_other_wheels(text, base)
+    text = _with_wheels(text, base)
     if text != before:
-        # The comment above a table that is gone.
+        # A comment above a table that is gone goes too.
         lines = text.strip("\n").split("\n")
         while lines and (not lines[-1] or lines[-1].startswith("#")):
             lines.pop()
@@ -66,22 +70,12 @@ def base_text(base: Base, text: str = "") -> str:
     return text
 
 
-def _without_other_wheels(text: str, base: Base) -> str:
+def _with_wheels(text: str, base: Base) -> str:
     """Return a text whose [[wheel]] tables are those of the base, with its file names and hashes."""
-    import tomlkit
-
-    document = tomlkit.parse(text)
-    tables = document.get("wheel")
-    if tables is None:
-        return text
     wheels = {(wheel.project, wheel.variant, wheel.platform): wheel for wheel in base.wheels}
-    for at in range(len(tables) - 1, -1, -1):
-        table = tables[at]
+
+    def edit(table: Mapping[str, Any]) -> dict[str, str] | None:
         wheel = wheels.get((table["project"], table["variant"], table["platform"]))
-        if wheel is None:
-            del tables[at]
-        else:
-            table["file"], table["sha256"] = wheel.filename, wheel.sha256
-    if not len(tables):
-        document.pop("wheel")
-    return tomlkit.dumps(document)
+        return None if wheel is None else {"file": wheel.filename, "sha256": wheel.sha256}
+
+    return edit_tables(text, "wheel", edit)

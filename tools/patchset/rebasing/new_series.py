@@ -11,7 +11,7 @@ from patchset.engine.outcome import DROPPED, PatchDifference, compare
 from patchset.engine.renames import pair
 from patchset.engine.replay import PatchStep, ReplayedStep, merger
 from patchset.model.patch import Patch, parse
-from patchset.model.series import Entry
+from patchset.model.series import SeriesEntry
 from patchset.project.base_toml import NAME as BASE_TOML
 from patchset.project.base_toml import base_text, read_text
 from patchset.rebasing.job import RebaseJob
@@ -74,7 +74,7 @@ class NewPatch:
     """
 
     outcome: PatchOutcome
-    entry: Entry
+    entry: SeriesEntry
     data: bytes | None
     parked: bool = False
 
@@ -109,8 +109,7 @@ def write_series(job: RebaseJob, new: StoredBase, tree: str, patches: Sequence[N
     assert source is not None
     base = job.base.with_source(source.with_trees(new.tree, tree))
     files = [(item.entry, item.data) for item in patches if item.data is not None and not item.parked]
-    entries, data = tuple(entry for entry, _ in files), tuple(content for _, content in files)
-    series = replace(old, base=base, folder=base.folder, entries=entries, files=data)
+    series = replace(old, base=base, folder=base.folder, patch_files=tuple(files))
     refuse(series.findings, series.title)
     patched = compute(job.location, series, new.unproven())
     if patched.tree != tree:
@@ -121,7 +120,7 @@ def write_series(job: RebaseJob, new: StoredBase, tree: str, patches: Sequence[N
     parked = [item.entry for item in patches if item.parked]
     carried = [*old.disabled, *(entry.name for entry in parked)]
     contents = {BASE_TOML: base_text(base, read_text(old.base)).encode()}
-    contents["series"] = series_text(old, entries, frozenset(entry.patch_name for entry in parked)).encode()
+    contents["series"] = series_text(old, series.entries, frozenset(entry.patch_name for entry in parked)).encode()
     contents[changelog.NAME] = _changelog(job, patches).encode()
     contents |= {name: (old.folder / name).read_bytes() for name in carried}
     contents |= {entry.name: content for entry, content in files}
@@ -136,7 +135,7 @@ def _changelog(job: RebaseJob, patches: Sequence[NewPatch]) -> str:
     return changelog.title(job.workspace.component.name, job.base.name) + "\n" + changelog.section(heading, lines)
 
 
-def _outside(job: RebaseJob, stack: Stack, entry: Entry, patch: Patch) -> NewPatch:
+def _outside(job: RebaseJob, stack: Stack, entry: SeriesEntry, patch: Patch) -> NewPatch:
     """Return a patch of which the archive has no file: it is carried over as it is."""
     detail = f"not evaluated: the archive has none of {', '.join(stack.outside[patch.name])}"
     parked = bool(job.base.name) and export.widened(patch.data, job.base.name)[1] is not None

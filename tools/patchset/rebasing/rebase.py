@@ -23,7 +23,7 @@ from patchset.sources.acquire import StoredBase
 from patchset.store import merge as merging
 from patchset.store.difference import comparer
 from patchset.store.git import Git
-from patchset.workflow.apply import worktree_base
+from patchset.workflow.checkout import Checkout
 from patchset.workflow.steps import Stack, stack_of
 from patchset.workflow.workspace import Workspace
 from toolkit.errors import UsageError
@@ -150,7 +150,7 @@ def _bases(job: RebaseJob) -> tuple[StoredBase, StoredBase]:
     if job.series.base.recorded:
         old, new = job.workspace.acquire_alike((job.series.base, job.base))
         return old, new
-    old = worktree_base(job.location)
+    old = Checkout(job.location).worktree_base()
     return old, job.workspace.acquire(job.base, old.comparable)
 
 

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from patchset.model.component import Base, Component
-from patchset.model.source import Destination, NotObtained, Source
+from patchset.model.component import Base, Component, Destination, NotObtained, Source
 from patchset.sources import submodule
 from patchset.sources.kinds import AUTO, chosen, kinds
 from patchset.store.git import Git

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
 
-from patchset.model.component import Base, Wheel
-from patchset.model.source import Destination, Release, Source
+from patchset.model.component import Base, Destination, Release, Source, Wheel
 from patchset.store.git import Git
 from patchset.store.objects import Signature, import_files
 from toolkit.errors import IntegrityError

@@ -7,7 +7,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from patchset.model.source import Source
+    from patchset.model.component import Source
 
 # kind -> module:class, the preferred kind first. Classes are imported when a base.toml is read: `--help` needs none.
 KINDS = {

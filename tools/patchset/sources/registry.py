@@ -22,7 +22,7 @@ from patchset.sources.transport import BACKOFF, exchange
 from patchset.sources.urls import local_path, redacted, with_credentials
 from toolkit.errors import IntegrityError, SourceUnavailable
 
-Reader = Callable[[str, str], list[DistributionPackage]]
+_PageReader = Callable[[str, str], list[DistributionPackage]]
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Registry:
     def _listings(self, project: str) -> Iterator[tuple[str, list[RemoteFile]]]:
         """Return each place that answers, as it is shown, with its files."""
         self.problems.clear()
-        places: list[tuple[str, Reader]] = [(location, self._linked) for location in self.config.find_links]
+        places: list[tuple[str, _PageReader]] = [(location, self._linked) for location in self.config.find_links]
         if not self.config.no_index:
             indexes = (self.config.index_url or pypi_simple.PYPI_SIMPLE_ENDPOINT, *self.config.extra_index_urls)
             places += [(location, self._indexed) for location in indexes]

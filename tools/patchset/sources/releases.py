@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 
 from packaging.version import InvalidVersion, Version
 
-from patchset.model.component import Base, Component, Wheel
-from patchset.model.source import Release
+from patchset.model.component import Base, Component, Release, Wheel
 from patchset.sources.acquire import present
 from patchset.sources.kinds import kinds
 from patchset.store.git import Git

@@ -1,1 +1,1 @@
-"""What the commands do: sources, engine and work tree put together, one module a command."""
+"""The work of the commands on sources, engine and work tree, one module a command."""

@@ -1,11 +1,11 @@
-"""From a base in the store to the commits of its patched tree, proved against what is recorded."""
+"""From a base in the store to the commits of its patched tree, proved against the recorded trees."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache
 from pathlib import Path
 
 from patchset.engine.apply import PatchResult, apply, read_paths
@@ -17,12 +17,13 @@ from patchset.store.objects import NewCommit, blobs, entries, write_commits
 from patchset.worktree.location import Location
 from patchset.worktree.state import AppliedPatch, parse_patches
 from toolkit.errors import IntegrityError
+from toolkit.files import replace_file
 from toolkit.finding import refuse
 
 
 @dataclass(frozen=True)
-class Computed:
-    """A patched tree that is in the store; `tip` is its commit, one commit a patch above `base_commit`."""
+class PatchedTree:
+    """A patched tree in the repository; `tip` is its commit, above `base_commit` by one commit a patch."""
 
     base_commit: str
     tip: str
@@ -30,8 +31,20 @@ class Computed:
     patches: tuple[AppliedPatch, ...]
 
 
-def results(git: Git, series: Series, commit: str, covers: tuple[str, ...] = ()) -> tuple[PatchResult, ...]:
-    """Apply a series to the tree of `commit`, in memory.
+def tree_of(git: Git, commit: str) -> str:
+    """Return the tree of a commit in the repository.
+
+    Raises:
+        IntegrityError: the repository does not have it.
+    """
+    tree = git.tree_of(commit)
+    if tree is None:
+        raise IntegrityError(f"commit {commit} is missing from {git.gitdir}", remedy="remove that folder and run again")
+    return tree
+
+
+def apply_in_memory(git: Git, series: Series, commit: str, covers: tuple[str, ...] = ()) -> tuple[PatchResult, ...]:
+    """Apply a series to the tree of `commit`; nothing is written.
 
     Raises:
         SeriesError: a patch cannot be parsed; all findings are named.
@@ -39,86 +52,79 @@ def results(git: Git, series: Series, commit: str, covers: tuple[str, ...] = ())
     """
     refuse(series.findings, series.title)
     patches = series.patches
-    known = entries(git, commit, read_paths(patches))
-    wanted = {path for patch in patches for change in patch.changes if (path := change.old_path)}
-    contents = blobs(git, (known[path].oid for path in sorted(wanted) if path in known))
-    read = partial(_read, contents, git)
-    recorded = series.base.recorded
-    return apply(patches, known, read, covers=covers, recorded=recorded, label=series.title)
+    tree_entries = entries(git, commit, read_paths(patches))
+    read = cache(lambda oid: blobs(git, (oid,))[oid])
+    return apply(patches, tree_entries, read, covers=covers, recorded=series.base.recorded, label=series.title)
 
 
-def _read(contents: dict[str, bytes], git: Git, oid: str) -> bytes:
-    if oid not in contents:
-        contents |= blobs(git, [oid])
-    return contents[oid]
-
-
-def compute(location: Location, series: Series, source: StoredBase) -> Computed:
-    """Write the commits of a series, or find them where an earlier run has written them.
+def compute(location: Location, series: Series, base: StoredBase) -> PatchedTree:
+    """Write the commits of a series, or return those that an earlier run has written.
 
     Raises:
-        SeriesError, PatchConflict: see `results`.
+        SeriesError, PatchConflict: see `apply_in_memory`.
         IntegrityError: the base's or the patched tree is not the recorded one.
     """
     git = location.git
-    if source.recorded_tree is not None and source.tree != source.recorded_tree:
+    if base.recorded_tree is not None and base.tree != base.recorded_tree:
         raise IntegrityError(
-            f"{series.title}: the base's tree is {source.tree}, base.toml records {source.recorded_tree}",
+            f"{series.title}: the base's tree is {base.tree}, base.toml records {base.recorded_tree}",
             remedy="check commit, archive and tree in base.toml",
         )
-    key = hashlib.sha256(f"{series.digest}\0{source.commit}\0{source.covers}".encode()).hexdigest()
-    ref = f"refs/patchset/series/{key}"
-    file = location.private / "made" / f"{key}.json"
-    made = _known(git, file, ref)
-    if made is None:
-        made = _write(git, series, source, ref)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(asdict(made)))
-    if source.patched_tree is not None and made.tree != source.patched_tree:
+    key = hashlib.sha256(f"{series.digest}\0{base.commit}\0{base.covers}".encode()).hexdigest()
+    file = _folder(location) / f"{key}.json"
+    patched = _read(git, file)
+    if patched is None:
+        patched = _write(git, series, base, _ref(file))
+        replace_file(file, json.dumps(asdict(patched)))
+    if base.patched_tree is not None and patched.tree != base.patched_tree:
         raise IntegrityError(
-            f"{series.title}: the series gives tree {made.tree}, base.toml records {source.patched_tree}",
+            f"{series.title}: the series gives tree {patched.tree}, base.toml records {base.patched_tree}",
             remedy=f"if you changed the series on purpose, run `patchset record {series.title}`",
         )
-    return made
+    return patched
 
 
-def base_of(location: Location, tip: str) -> str | None:
+def base_commit_of(location: Location, tip: str) -> str | None:
     """Return the commit that a series was computed on, by the tip of that series, or None."""
-    for file in sorted((location.private / "made").glob("*.json")):
-        made = _known(location.git, file, f"refs/patchset/series/{file.stem}")
-        if made is not None and made.tip == tip:
-            return made.base_commit
-    return None
+    trees = (_read(location.git, file) for file in sorted(_folder(location).glob("*.json")))
+    return next((patched.base_commit for patched in trees if patched is not None and patched.tip == tip), None)
 
 
-def _known(git: Git, file: Path, ref: str) -> Computed | None:
+def _folder(location: Location) -> Path:
+    return location.private / "made"
+
+
+def _ref(file: Path) -> str:
+    """Return the ref that keeps the commits of a computed tree from git's garbage collection."""
+    return f"refs/patchset/series/{file.stem}"
+
+
+def _read(git: Git, file: Path) -> PatchedTree | None:
     try:
         values = json.loads(file.read_bytes())
-        patches = parse_patches(values["patches"])
-        made = Computed(values["base_commit"], values["tip"], values["tree"], patches)
+        patched = PatchedTree(values["base_commit"], values["tip"], values["tree"], parse_patches(values["patches"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    # The ref keeps the commits from git's garbage collection; the tree id is asked of git, not believed.
-    return made if git.resolve(ref) == made.tip and git.tree_of(made.tip) == made.tree else None
+    # The file is a cache: git confirms the tree.
+    return patched if git.resolve(_ref(file)) == patched.tip and git.tree_of(patched.tip) == patched.tree else None
 
 
-def _write(git: Git, series: Series, source: StoredBase, ref: str) -> Computed:
-    applied = results(git, series, source.commit, source.covers)
-    inside = [item for item in applied if item.match != "outside"]
-    if not inside:
-        patches = tuple(AppliedPatch(item.patch.name, None, item.match, item.outside) for item in applied)
-        git.run("update-ref", ref, source.commit)
-        return Computed(source.commit, source.commit, source.tree, patches)
-    commits = [NewCommit(*author_and_message(item.patch), item.files) for item in inside]
-    written = write_commits(git, ref, source.commit, commits)
-    ids = iter(written)
+def _write(git: Git, series: Series, base: StoredBase, ref: str) -> PatchedTree:
+    results = apply_in_memory(git, series, base.commit, base.covers)
+    new = [NewCommit(*author_and_message(item.patch), item.files) for item in results if item.match != "outside"]
+    if new:
+        commits = [ids.commit for ids in write_commits(git, ref, base.commit, new)]
+    else:
+        git.run("update-ref", ref, base.commit)
+        commits = []
+    tip, remaining = commits[-1] if commits else base.commit, iter(commits)
     patches = tuple(
         AppliedPatch(
             item.patch.name,
-            None if item.match == "outside" else next(ids).commit,
+            None if item.match == "outside" else next(remaining),
             item.match,
             item.outside,
         )
-        for item in applied
+        for item in results
     )
-    return Computed(source.commit, written[-1].commit, written[-1].tree, patches)
+    return PatchedTree(base.commit, tip, tree_of(git, tip), patches)

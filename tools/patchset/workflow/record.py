@@ -9,8 +9,9 @@ from functools import reduce
 from patchset.model.component import Base
 from patchset.model.series import Series
 from patchset.project import base_toml
-from patchset.sources.acquire import StoredBase, present
-from patchset.sources.kinds import AUTO, KINDS
+from patchset.sources.acquire import StoredBase
+from patchset.sources.kinds import AUTO
+from patchset.workflow.checkout import stored_bases
 from patchset.workflow.compute import compute
 from patchset.workflow.workspace import Workspace
 from patchset.worktree.location import Location
@@ -20,7 +21,7 @@ from toolkit.files import replace_file
 
 @dataclass(frozen=True)
 class RecordedTrees:
-    """The trees of one source of a base; `changed` is True where base.toml recorded other ones."""
+    """The trees of one source of a base; `changed` is True if base.toml recorded other ones."""
 
     component: str
     base: str
@@ -34,7 +35,7 @@ class RecordedTrees:
 
 
 def record(workspace: Workspace) -> list[RecordedTrees]:
-    """Compute a series on every source that can be had, and write the trees into base.toml.
+    """Compute a series on every available source, and write the trees into base.toml.
 
     With `auto` the sources are those that are in the store already, or the one that `acquire` takes.
 
@@ -56,21 +57,13 @@ def record(workspace: Workspace) -> list[RecordedTrees]:
     return trees
 
 
-def stored_bases(location: Location, base: Base) -> list[StoredBase]:
-    """Return a base from every source that the component's repository has it from."""
-    if not (location.gitdir / "HEAD").exists():
-        return []
-    return [stored for kind in KINDS if (stored := present(location.git, base, kind)) is not None]
-
-
 def compute_trees(location: Location, series: Series, bases: Sequence[StoredBase]) -> list[RecordedTrees]:
     """Compute a series on every source of its base; the component's lock is held."""
     trees = []
     for base in bases:
-        patched = compute(location, series, base.unproven())
-        changed = (base.recorded_tree, base.patched_tree) != (base.tree, patched.tree)
-        names = (series.component.name, series.base.name, base.kind)
-        trees.append(RecordedTrees(*names, base.tree, patched.tree, changed))
+        patched, tree = compute(location, series, base.unproven()).tree, base.tree
+        changed = (base.recorded_tree, base.patched_tree) != (tree, patched)
+        trees.append(RecordedTrees(series.component.name, series.base.name, base.kind, tree, patched, changed))
     return trees
 
 

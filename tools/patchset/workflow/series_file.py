@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from patchset.model.series import Entry, Series
+from patchset.model.series import Series, SeriesEntry
 
 
-def series_text(old: Series, entries: Sequence[Entry], parked: frozenset[str] = frozenset()) -> str:
+def series_text(old: Series, entries: Sequence[SeriesEntry], parked: frozenset[str] = frozenset()) -> str:
     """Return the `series` file for other entries than those of `old`; patches named in `parked` become comments."""
     lines = (old.folder / "series").read_text("utf-8").split("\n")
     before = {entry.name for entry in old.entries}
@@ -36,5 +36,5 @@ def series_text(old: Series, entries: Sequence[Entry], parked: frozenset[str] = 
     return "\n".join([*text, *map(_line, remaining), ""])
 
 
-def _line(entry: Entry) -> str:
+def _line(entry: SeriesEntry) -> str:
     return entry.name if entry.strip == 1 else f"{entry.name} -p{entry.strip}"

@@ -13,7 +13,7 @@ from patchset.model.series import Series
 from patchset.sources import releases
 from patchset.sources.acquire import StoredBase, present
 from patchset.store.git import Git
-from patchset.workflow.compute import Computed, compute
+from patchset.workflow.compute import PatchedTree, compute
 from patchset.worktree.location import Location
 
 
@@ -23,7 +23,7 @@ class Stack:
 
     series: Series
     base: StoredBase
-    patched: Computed
+    patched: PatchedTree
     steps: tuple[PatchStep, ...]
     outside: dict[str, tuple[str, ...]]
 
@@ -41,7 +41,7 @@ class Stack:
 
     def patch(self, name: str) -> Patch:
         """Return a patch of the series."""
-        return next(patch for patch in self.series.patches if patch.name == name)
+        return self.series.patch(name)
 
 
 def stack_of(location: Location, series: Series, base: StoredBase) -> Stack:

@@ -1,4 +1,4 @@
-"""`upstream`: where every patch stands upstream, by its trailers, and how that went over time."""
+"""`upstream`: the upstream status of every patch, by its trailers, and its history."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from patchset.store.git import Git
 from patchset.store.superproject import gitdir_of
 from patchset.workflow.workspace import read_series
 
-# Forwarded: upstream has been told of it.
+# Forwarded: upstream knows of it.
 FORWARDED = frozenset({"Submitted", "Backport", "Denied"})
 
 
 @dataclass(frozen=True)
-class Standing:
-    """Where one patch stands.
+class PatchStanding:
+    """The upstream status of one patch.
 
-    `forwarded` tells whether it was sent to upstream; `goes` why it can go from its series, or from which release on
-    it will be able to, in words ("" where nothing says so), and `can_go` whether that is so for this base.
+    `forwarded` is True if upstream knows of it. `goes` is the reason to take it out of its series, or the release from
+    which it is not needed ("" if no trailer names one); `can_go` is True if that holds for this base.
     """
 
     component: str
@@ -42,7 +42,7 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Point:
+class TrendPoint:
     """The patches of a series by status at the end of a day (ISO 8601) on which the project's history changed them."""
 
     component: str
@@ -52,24 +52,26 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Upstream:
-    patches: tuple[Standing, ...]
-    trend: tuple[Point, ...]
+class UpstreamReport:
+    """The standing of every patch, and its history if requested."""
+
+    patches: tuple[PatchStanding, ...]
+    trend: tuple[TrendPoint, ...]
 
     def as_json(self) -> dict[str, object]:
         return asdict(self)
 
 
-def upstream(project: Project, chosen: Sequence[tuple[Component, Base]], *, trend: bool) -> Upstream:
-    """Return where the patches of some series stand; with `trend`, over the history of the project's repository."""
-    found = []
-    for component, base in chosen:
+def upstream(project: Project, selection: Sequence[tuple[Component, Base]], *, trend: bool) -> UpstreamReport:
+    """Return the upstream status of the patches of some series; with `trend`, over the project's history too."""
+    standings = []
+    for component, base in selection:
         for patch in read_series(component, base).patches:
             status = status_of(patch) or UpstreamStatus("unknown", "")
             applies = value(patch.header, "Applies-To") or ""
             goes, can_go = _goes(status, _range(applies), base.name)
-            found.append(
-                Standing(
+            standings.append(
+                PatchStanding(
                     component.name,
                     base.name,
                     patch.name,
@@ -81,8 +83,8 @@ def upstream(project: Project, chosen: Sequence[tuple[Component, Base]], *, tren
                     can_go,
                 )
             )
-    points = [point for component, base in chosen for point in _trend(project, component, base)] if trend else []
-    return Upstream(tuple(found), tuple(points))
+    points = [point for component, base in selection for point in _trend(project, component, base)] if trend else []
+    return UpstreamReport(tuple(standings), tuple(points))
 
 
 def _range(text: str) -> ReleaseRange | None:
@@ -93,14 +95,14 @@ def _range(text: str) -> ReleaseRange | None:
 
 
 def _goes(status: UpstreamStatus, applies: ReleaseRange | None, base: str) -> tuple[str, bool]:
-    """Tell from which release on a patch is not needed."""
+    """Return the reason to take a patch out of its series, and True if it holds for release `base`."""
     if status.status == "Backport":
         release = next((word for word in re.findall(r"v?\d+(?:\.\d+)+[\w.+]*", status.reason)), None)
         if release is None:
             return f"upstream has it: {status.reason}", False
         return f"upstream has it in {release}", _reached(base, release)
     if applies is not None and applies.end is not None:
-        return f"not looked at from {applies.end} on" if status.status != "Inappropriate" else "", False
+        return f"not evaluated from {applies.end} on" if status.status != "Inappropriate" else "", False
     return "", False
 
 
@@ -111,7 +113,7 @@ def _reached(base: str, release: str) -> bool:
         return False
 
 
-def _trend(project: Project, component: Component, base: Base) -> list[Point]:
+def _trend(project: Project, component: Component, base: Base) -> list[TrendPoint]:
     gitdir = gitdir_of(project.root)
     if gitdir is None:
         return []
@@ -122,7 +124,7 @@ def _trend(project: Project, component: Component, base: Base) -> list[Point]:
     for line in out.decode().splitlines() if code == 0 else []:
         commit, day = line.split()
         days[day] = commit
-    points: list[Point] = []
+    points: list[TrendPoint] = []
     for day, commit in days.items():
         names = git.run("ls-tree", "-z", "--name-only", f"{commit}:{folder}", allowed=(0, 128)).split(b"\0")
         statuses: Counter[str] = Counter()
@@ -130,7 +132,7 @@ def _trend(project: Project, component: Component, base: Base) -> list[Point]:
             name = raw.decode("utf-8", errors="surrogateescape")
             if name.endswith(".patch"):
                 statuses[_status(git.contents(f"{commit}:{folder}/{name}") or b"")] += 1
-        point = Point(component.name, base.name, day, dict(sorted(statuses.items())))
+        point = TrendPoint(component.name, base.name, day, dict(sorted(statuses.items())))
         if not points or points[-1].statuses != point.statuses:
             points.append(point)
     return points

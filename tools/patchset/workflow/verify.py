@@ -1,10 +1,11 @@
-"""`verify`: is a wheel, or an environment, what the series of this project makes?"""
+"""`verify`: a wheel, or an environment, is compared with the series of this project."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from patchset.workflow.workspace import Workspace
 from patchset.worktree.location import Location
 from toolkit.errors import EnvironmentProblem, SourceUnavailable, UsageError, VerifyFailed
 from toolkit.progress import Reporter
+from toolkit.text import count_of
 
 
 @dataclass(frozen=True)
@@ -41,30 +43,27 @@ class VerifyReport:
 
 
 def verify_wheel(project: Project, file: Path, reporter: Reporter, *, offline: bool = False) -> VerifyReport:
-    """Prove a wheel file.
+    """Verify a wheel file.
 
     Raises:
         UsageError: there is no such file.
         IntegrityError: it is no wheel, or damaged.
-        VerifyFailed: it was not made by this tool.
+        VerifyFailed: it is not a wheel of this tool.
     """
     if not file.is_file():
         raise UsageError(f"there is no file {file}", remedy="name a wheel, such as dist/*.whl")
-    bundle = proofs.WheelFile(file)
-    try:
+    with closing(proofs.WheelFile(file)) as bundle:
         return _verify(project, bundle, reporter, offline)
-    finally:
-        bundle.close()
 
 
 def verify_installed(
     project: Project, python: Path, reporter: Reporter, *, offline: bool = False
 ) -> list[VerifyReport]:
-    """Prove every distribution in an environment that belongs to a component of the project.
+    """Verify every distribution in an environment that belongs to a component of the project.
 
     Raises:
         EnvironmentProblem: `python` cannot be run.
-        VerifyFailed: the environment holds no such distribution, or one that this tool did not make.
+        VerifyFailed: the environment holds no such distribution, or one that is not of this tool.
     """
     names = {wheel.project for item in project.components for base in item.bases for wheel in base.wheels}
     names |= {item.packaging.project for item in project.components if item.packaging}
@@ -72,34 +71,36 @@ def verify_installed(
     if not bundles:
         raise VerifyFailed(
             f"{python} has none of {', '.join(sorted(names))} installed",
-            remedy="install the wheels that `patchset build` made, or name another --python",
+            remedy="install the wheels of `patchset build`, or name another --python",
         )
     return [_verify(project, bundle, reporter, offline) for bundle in bundles]
 
 
-_ASK = """
+_QUERY = """
 import importlib.metadata, json, re, sys
-found = []
+places = []
 for item in importlib.metadata.distributions():
     name = re.sub(r"[-_.]+", "-", item.metadata["Name"] or "").lower()
     if name in sys.argv[1:] and item._path.name.endswith(".dist-info"):
-        found.append([str(item._path.parent), item._path.name + "/"])
-print(json.dumps(found))
+        places.append([str(item._path.parent), item._path.name + "/"])
+print(json.dumps(places))
 """
 
 
 def _distributions(python: Path, names: set[str]) -> Iterator[Bundle]:
     try:
-        # -P: the folder that we stand in must not be asked.
-        done = subprocess.run([str(python), "-P", "-c", _ASK, *sorted(names)], capture_output=True, check=False)
+        # -P: modules of the current folder must not be imported.
+        answer = subprocess.run([str(python), "-P", "-c", _QUERY, *sorted(names)], capture_output=True, check=False)
     except OSError as error:
         raise EnvironmentProblem(f"{python}: {error.strerror}", remedy="name a Python with --python") from error
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
+    if answer.returncode:
+        lines = answer.stderr.decode(errors="replace").strip().splitlines()
         raise EnvironmentProblem(
-            f"{python} could not be asked", details=tuple(said[-3:]), remedy="name a Python 3.11 or newer with --python"
+            f"{python} cannot list its distributions",
+            details=tuple(lines[-3:]),
+            remedy="name a Python 3.11 or newer with --python",
         )
-    for site, dist_info in json.loads(done.stdout):
+    for site, dist_info in json.loads(answer.stdout):
         yield proofs.Installed(Path(site), dist_info)
 
 
@@ -144,13 +145,13 @@ def _files(
 
 
 def _series(series: Series, identity: sbom.Identity) -> BundleCheck:
-    here = {patch.name: patch.sha256 for patch in series.patches}
-    count = f"{len(identity.patches)} patch{'es' if len(identity.patches) != 1 else ''}"
     if series.digest == identity.series:
+        count = count_of(len(identity.patches), "patch")
         return BundleCheck("series", True, f"{series.title}, {count}, sha256 {identity.series}")
+    here = {patch.name: patch.sha256 for patch in series.patches}
     theirs = dict(identity.patches)
-    dropped = {item.name for item in identity.left_out}
+    omitted = {item.name for item in identity.left_out}
     wrong = [f"{name}: another text here" for name, digest in theirs.items() if here.get(name, digest) != digest]
     wrong += [f"{name}: not in the series here" for name in theirs if name not in here]
-    wrong += [f"{name}: not in the wheel" for name in here if name not in theirs and name not in dropped]
+    wrong += [f"{name}: not in the wheel" for name in here if name not in theirs and name not in omitted]
     return BundleCheck("series", False, "\n".join(wrong or ["another base commit, or another order of the patches"]))

@@ -1,4 +1,4 @@
-"""A workspace: the component and base that a command works on, and how their upstream is brought here."""
+"""A workspace: the component and base that a command works on, with access to their upstream."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from toolkit.progress import Quiet, Reporter
 
 
 def read_series(component: Component, base: Base) -> Series:
-    """Read a series, refusing it with all that is wrong with its `series` file.
+    """Read a series, and refuse it with every breach of its `series` file.
 
     Raises:
         SeriesError: an entry is missing, doubled, outside the folder, or a patch is not listed.
     """
     series, findings = load(component, base)
-    refuse(findings, f"{component.name}@{base.name}" if base.name else component.name)
+    refuse(findings, component.title(base))
     assert series is not None
     return series
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """A component at a base in a project; `source` is the kind of source that its bases come from, or `auto`."""
+    """A component at a base in a project; `source` is the kind of source to take bases from, or `auto`."""
 
     project: Project
     component: Component
@@ -59,7 +59,7 @@ class Workspace:
 
     @property
     def location(self) -> Location:
-        """Where the component's tree is at the moment.
+        """The place of the component's work tree and repository.
 
         Raises:
             LocalChanges: something that is not a git work tree stands in its place.
@@ -72,7 +72,7 @@ class Workspace:
 
     @contextmanager
     def lock(self) -> Iterator[Location]:
-        """Hold the component's lock; finish or remove what a run that was killed left behind.
+        """Hold the component's lock; finish or remove what a killed run has left behind.
 
         Raises:
             EnvironmentProblem: git is missing or too old.
