@@ -12,6 +12,7 @@ from patchset.engine.replay import PatchStep, replay
 from patchset.model.patch import subject_of
 from patchset.store import merge as merging
 from patchset.store.git import Git
+from patchset.store.text import decode
 from patchset.workflow.compute import tree_of
 from toolkit.errors import LocalChanges, PatchConflict, SeriesError
 
@@ -77,7 +78,7 @@ def _read(git: Git, oid: str, before: str) -> Commit:
     fields: dict[str, str] = {}
     for line in head.split(b"\n"):
         key, _, value = line.partition(b" ")
-        fields.setdefault(key.decode(), value.decode("utf-8", errors="surrogateescape"))
+        fields.setdefault(key.decode(), decode(value))
     author, _, when = fields["author"].partition("> ")
     text = message.decode(fields.get("encoding", "utf-8"), errors="surrogateescape")
     return Commit(oid, before, fields["tree"], f"{author}>", when, text)

@@ -10,8 +10,9 @@ from pathlib import Path
 from patchset.model.series import load
 from patchset.model.trailers import lint_trailers
 from patchset.project.project import Project, read
-from patchset.store.git import Git
-from patchset.store.superproject import gitdir_of
+from patchset.store.index import index_entries
+from patchset.store.objects import GITLINK
+from patchset.store.superproject import git_of
 from toolkit.finding import Finding
 
 
@@ -48,25 +49,20 @@ def _gitlinks(project: Project) -> list[Finding]:
 
     `git add -A` stages the commit in `extern/`, even the patched one, which nobody else has.
     """
-    gitdir = gitdir_of(project.root)
+    git = git_of(project.root)
     pinned = {}
     for component in project.components:
         base = component.base(component.pinned) if component.pinned is not None else None
         if base is not None and base.commit is not None:
             pinned[component.path] = (base.name, base.commit)
-    if gitdir is None or not pinned:
+    if git is None:
         return []
     findings = []
-    index = Git(gitdir, project.root).run("ls-files", "-z", "--stage", "--", *pinned)
-    for record in index.decode("utf-8", errors="surrogateescape").split("\0"):
-        head, _, path = record.partition("\t")
-        if not head.startswith("160000 ") or path not in pinned:
-            continue
-        recorded = head.split()[1]
+    for path, entry in index_entries(git, pinned).items():
         name, commit = pinned[path]
-        if recorded != commit:
+        if entry.mode == GITLINK and entry.oid != commit:
             remedy = f"git update-index --cacheinfo 160000,{commit},{path}"
-            message = f"the submodule records {recorded}, the pinned base {name} is {commit}: {remedy}"
+            message = f"the submodule records {entry.oid}, the pinned base {name} is {commit}: {remedy}"
             findings.append(Finding(project.root / path, message))
     return findings
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 
 from patchset.model.patch import Patch, split
 from patchset.model.trailers import release_range, release_version, trailers
+from patchset.store.text import decode, encode
 
 # git's own, for a series that shows no other.
 CONTEXT = 3
@@ -78,13 +79,13 @@ def header_of(message: str, author: str, date: str) -> bytes:
             "Content-Type: text/plain; charset=UTF-8",
             "Content-Transfer-Encoding: 8bit",
         ]
-    return ("\n".join([*lines, "", *([text, ""] if text else []), ""])).encode("utf-8", errors="surrogateescape")
+    return encode("\n".join([*lines, "", *([text, ""] if text else []), ""]))
 
 
 def with_message(data: bytes, message: str) -> bytes:
     """Return a patch file with another message; its author and date stay."""
     header, diff = split(data)
-    mail = header.decode("utf-8", errors="surrogateescape").partition("\n\n")[0]
+    mail = decode(header).partition("\n\n")[0]
     fields = dict(_FIELD.findall(mail))
     return header_of(message, fields.get("From", "patchset <patchset@localhost>"), fields.get("Date", "")) + diff
 
@@ -103,7 +104,7 @@ def widened(data: bytes, release: str) -> tuple[bytes, str | None]:
     For a release beyond the end, the range ends at the next minor release.
     """
     header, diff = split(data)
-    text = header.decode("utf-8", errors="surrogateescape")
+    text = decode(header)
     for trailer in trailers(text):
         if trailer.key != "Applies-To":
             continue
@@ -122,5 +123,5 @@ def widened(data: bytes, release: str) -> tuple[bytes, str | None]:
         value = f"[{first}, {end or ''})"
         lines = text.split("\n")
         lines[trailer.line - 1] = f"Applies-To: {value}"
-        return "\n".join(lines).encode("utf-8", errors="surrogateescape") + diff, value
+        return encode("\n".join(lines)) + diff, value
     return data, None

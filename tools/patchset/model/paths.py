@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from patchset.store.text import decode
+
 
 def breach(path: str) -> str | None:
     """Return why `path` must not be touched by a patch, or None where it may.
@@ -55,7 +57,7 @@ def unquote(path: str) -> str:
     raw = path.encode("latin-1")
     if len(raw) >= 2 and raw[:1] == raw[-1:] == b'"':
         raw = _ESCAPE.sub(_escaped, raw[1:-1])
-    return raw.decode("utf-8", errors="surrogateescape")
+    return decode(raw)
 
 
 def _escaped(match: re.Match[bytes]) -> bytes:

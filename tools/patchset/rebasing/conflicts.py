@@ -14,8 +14,10 @@ from patchset.engine.replay import ReplayedStep
 from patchset.model.series import Series
 from patchset.store.difference import Comparer
 from patchset.store.git import Git
+from patchset.store.index import update_index
 from patchset.store.merge import MergeResult
 from patchset.store.objects import NewCommit, blobs, entries, new_file, write_commits
+from patchset.store.text import records
 from patchset.worktree.location import Location
 from toolkit.errors import PatchConflict
 
@@ -76,13 +78,7 @@ def lay_out(tree: ConflictTree, commit: str, merged: MergeResult) -> None:
     inner = tree.inner
     inner.run("update-ref", "--no-deref", "HEAD", commit)
     inner.run("read-tree", "--reset", "-u", merged.tree)
-    lines = []
-    for path in merged.paths:
-        lines.append(b"0 " + b"0" * 40 + b"\t" + _raw(path) + b"\0")
-    for stage in merged.stages:
-        entry = f"{stage.entry.mode:o} {stage.entry.oid} {stage.number}\t".encode()
-        lines.append(entry + _raw(stage.path) + b"\0")
-    inner.run("update-index", "-z", "--index-info", stdin=b"".join(lines))
+    update_index(inner, dict.fromkeys(merged.paths), merged.stages)
 
 
 def _emptied(tree: ConflictTree) -> bool:
@@ -128,11 +124,7 @@ def resolved_tree(tree: ConflictTree, git: Git, merged: MergeResult) -> str:
     inner = tree.inner
     conflicted = entries(git, merged.tree, merged.paths)
     contents = blobs(git, [entry.oid for entry in conflicted.values()])
-    unmerged = {
-        record.partition(b"\t")[2].decode("utf-8", errors="surrogateescape")
-        for record in inner.run("ls-files", "-z", "--unmerged").split(b"\0")
-        if record
-    }
+    unmerged = {record.partition("\t")[2] for record in records(inner.run("ls-files", "-z", "--unmerged"))}
     unresolved = []
     for path in merged.paths:
         entry = conflicted.get(path)
@@ -154,7 +146,3 @@ def resolved_tree(tree: ConflictTree, git: Git, merged: MergeResult) -> str:
     env = {"GIT_INDEX_FILE": os.fspath(index)}
     tool.run("add", "-A", ".", env=env)
     return tool.run("write-tree", env=env).decode().strip()
-
-
-def _raw(path: str) -> bytes:
-    return path.encode("utf-8", errors="surrogateescape")

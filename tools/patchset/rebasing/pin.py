@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tempfile
 from dataclasses import asdict, dataclass
@@ -13,7 +12,10 @@ from patchset.project import base_toml
 from patchset.rebasing import new_base
 from patchset.sources.submodule import Submodule, registered_url
 from patchset.store.git import Git, require
+from patchset.store.index import index_entries, update_index, write_tree
+from patchset.store.objects import GITLINK, TreeEntry
 from patchset.store.superproject import gitdir_of, submodule_at
+from patchset.store.text import records
 from patchset.workflow.workspace import Workspace
 from toolkit.errors import LocalChanges, UsageError
 from toolkit.files import replace_file
@@ -117,31 +119,26 @@ def _commit(
     """Commit the new texts and gitlink on HEAD, beside whatever the user has staged."""
     head = git.run("rev-parse", "--verify", "HEAD^{commit}").decode().strip()
     names = [file.relative_to(root).as_posix() for file in changes]
-    changed = git.run("diff", "--name-only", "-z", "HEAD", "--", *names).decode(errors="surrogateescape").split("\0")
-    untracked = git.run("ls-files", "-z", "--others", "--", *names).decode(errors="surrogateescape").split("\0")
-    mine = [name for name in (*changed, *untracked) if name]
+    mine = records(git.run("diff", "--name-only", "-z", "HEAD", "--", *names))
+    mine += records(git.run("ls-files", "-z", "--others", "--", *names))
     if mine:
         raise LocalChanges(
             f"changes of yours are not committed in {', '.join(mine)}",
             remedy="commit them first, then run again; nothing was changed",
         )
-    lines = []
+    old = index_entries(git, names)
+    entries = {}
     for name, text in zip(names, changes.values(), strict=True):
         oid = git.run("hash-object", "-w", "--stdin", f"--path={name}", stdin=text.encode()).decode().strip()
-        mode = git.run("ls-files", "-s", "--", name).decode().split()[0]
-        lines.append(f"{mode} {oid}\t{name}\0")
+        entries[name] = TreeEntry(old[name].mode, oid)
     if link is not None:
-        lines.append(f"160000 {link[1]}\t{link[0]}\0")
-    data = "".join(lines).encode("utf-8", errors="surrogateescape")
+        entries[link[0]] = TreeEntry(GITLINK, link[1])
     with tempfile.TemporaryDirectory() as folder:
-        env = {"GIT_INDEX_FILE": os.path.join(folder, "index")}  # noqa: PTH118
-        git.run("read-tree", head, env=env)
-        git.run("update-index", "-z", "--index-info", stdin=data, env=env)
-        tree = git.run("write-tree", env=env).decode().strip()
+        tree = write_tree(git, head, entries, Path(folder) / "index")
     message = f"Pin {component.name} to {base.name}\n"
     if component.pinned is not None:
         message += f"\nIt was {component.pinned}.\n"
     commit = git.run("commit-tree", tree, "-p", head, stdin=message.encode()).decode().strip()
     git.run("update-ref", "-m", f"patchset: pin {component.name} to {base.name}", "HEAD", commit, head)
-    git.run("update-index", "-z", "--index-info", stdin=data)
+    update_index(git, entries)
     return commit

@@ -18,6 +18,7 @@ from patchset.store.git import Git
 from patchset.store.index import Stage, edit_tree
 from patchset.store.merge import MergeResult
 from patchset.store.objects import DIRECTORY, TreeEntry, blobs, entries
+from patchset.store.text import encode
 from toolkit.files import replace_file
 
 Resolved = dict[str, tuple[int, bytes] | None]
@@ -80,7 +81,7 @@ def _key(stages: Iterable[Stage]) -> str:
 def _whole(merged: MergeResult) -> str:
     named = sorted(f"{item.number} {item.entry.mode:o} {item.entry.oid} {item.path}" for item in merged.stages)
     text = "\n".join(["whole", *(named or [merged.tree])])
-    return hashlib.sha256(text.encode("utf-8", errors="surrogateescape")).hexdigest()
+    return hashlib.sha256(encode(text)).hexdigest()
 
 
 def _name(entry: TreeEntry | None) -> str | None:

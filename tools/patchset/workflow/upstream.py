@@ -14,8 +14,8 @@ from patchset.model.patch import split
 from patchset.model.series import status_of
 from patchset.model.trailers import ReleaseRange, UpstreamStatus, release_range, status_in, value
 from patchset.project.project import Project
-from patchset.store.git import Git
-from patchset.store.superproject import gitdir_of
+from patchset.store.superproject import git_of
+from patchset.store.text import records
 from patchset.workflow.workspace import read_series
 
 # Forwarded: upstream knows of it.
@@ -114,10 +114,9 @@ def _reached(base: str, release: str) -> bool:
 
 
 def _trend(project: Project, component: Component, base: Base) -> list[TrendPoint]:
-    gitdir = gitdir_of(project.root)
-    if gitdir is None:
+    git = git_of(project.root)
+    if git is None:
         return []
-    git = Git(gitdir, project.root)
     folder = base.folder.relative_to(project.root).as_posix()
     code, out, _ = git.attempt("log", "--reverse", "--format=%H %cs", "--", folder)
     days: dict[str, str] = {}
@@ -126,12 +125,9 @@ def _trend(project: Project, component: Component, base: Base) -> list[TrendPoin
         days[day] = commit
     points: list[TrendPoint] = []
     for day, commit in days.items():
-        names = git.run("ls-tree", "-z", "--name-only", f"{commit}:{folder}", allowed=(0, 128)).split(b"\0")
-        statuses: Counter[str] = Counter()
-        for raw in names:
-            name = raw.decode("utf-8", errors="surrogateescape")
-            if name.endswith(".patch"):
-                statuses[_status(git.contents(f"{commit}:{folder}/{name}") or b"")] += 1
+        names = records(git.run("ls-tree", "-z", "--name-only", f"{commit}:{folder}", allowed=(0, 128)))
+        patches = (f"{commit}:{folder}/{name}" for name in names if name.endswith(".patch"))
+        statuses = Counter(_status(git.contents(patch) or b"") for patch in patches)
         point = TrendPoint(component.name, base.name, day, dict(sorted(statuses.items())))
         if not points or points[-1].statuses != point.statuses:
             points.append(point)
