@@ -6,6 +6,7 @@ Imports inside functions and under TYPE_CHECKING count: a late import may save s
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -136,6 +137,13 @@ def test_a_layer_imports_what_the_table_allows(name: str) -> None:
         if layer(module) == name and layer(target) not in ALLOWED[name]
     ]
     assert not breaches, "\n" + "\n".join(breaches)
+
+
+@pytest.mark.parametrize("program", [name for name, packages in LAYERS.items() if packages])
+def test_the_map_shows_every_layer_in_this_order(program: str) -> None:
+    text = (TOOLS.parent / "docs/architecture.md").read_text()
+    section = text.split(f"\n## {program}\n")[1].split("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(LAYERS[program])
 
 
 def refuse_circle(edges: dict[str, set[str]]) -> None:
