@@ -14,7 +14,7 @@ import pytest
 
 from regression.effects.cache import StepCache, digest
 from regression.effects.machine import Hardware, Python
-from regression.effects.process import Command, environment, run_commands
+from regression.effects.process import environment, run_commands
 from regression.session import bench as module
 from regression.session.bench import Bench, Unfinished, Variant, WorkerStep
 from regression.session.fixture import Fixture
@@ -22,6 +22,7 @@ from regression.session.quantize import quantize_step
 from regression.session.serve import converted
 from regression.values.scenario import read_folder
 from toolkit.errors import EnvironmentProblem, UsageError
+from toolkit.process import Command
 from toolkit.progress import Quiet
 
 from .recorder import RecordedTask, Recorder

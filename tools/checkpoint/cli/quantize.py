@@ -76,7 +76,9 @@ def quantize_command(
     from checkpoint.cli.check import print_result
     from checkpoint.quantize.run import quantize, require_modelopt
     from toolkit.console import Terminal, print_json
+    from toolkit.process import interrupt_on_termination
 
+    interrupt_on_termination()
     form = by_name(name)
     if alpha is not None and not form.smoothquant:
         raise UsageError(f"--alpha is SmoothQuant's, and {name} has none")

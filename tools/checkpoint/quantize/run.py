@@ -13,6 +13,7 @@ from typing import Any
 
 from checkpoint.quantize.job import QuantizeJob
 from toolkit.errors import BuildFailed, EnvironmentProblem, UsageError
+from toolkit.process import Command, WatchedProcess
 from toolkit.progress import Reporter, Task
 
 WORKER = Path(__file__).parent / "worker.py"
@@ -101,32 +102,24 @@ def quantize(python: Path, job: QuantizeJob, reporter: Reporter) -> QuantizeResu
 
 def _work(python: Path, job: QuantizeJob, log: Path, reporter: Reporter) -> dict[str, Any]:
     read, write = os.pipe()
-    command = [str(python), str(WORKER), json.dumps(job.as_json()), str(write)]
+    arguments = [str(python), str(WORKER), json.dumps(job.as_json()), str(write)]
+    command = Command(arguments, os.environ, Path.cwd(), log, pass_fds=(write,))
     result: dict[str, Any] | None = None
-    with log.open("wb") as output, os.fdopen(read) as lines:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, pass_fds=[write]
-        )
+    task: Task | None = None
+    with os.fdopen(read) as lines, WatchedProcess(command) as process, ExitStack() as shown:
         os.close(write)
-        try:
-            with ExitStack() as shown:
-                task: Task | None = None
-                for line in lines:
-                    message = json.loads(line)
-                    result = message.get("result", result)
-                    if "task" in message:
-                        shown.close()
-                        opened = reporter.task(message["task"], message.get("total"), message.get("unit", ""))
-                        task = shown.enter_context(opened)
-                    elif "done" in message and task is not None:
-                        task.update(message["done"])
-            process.wait()
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-    if process.returncode != 0 or result is None:
-        last = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-3:]
+        for line in lines:
+            message = json.loads(line)
+            result = message.get("result", result)
+            if "task" in message:
+                shown.close()
+                opened = reporter.task(message["task"], message.get("total"), message.get("unit", ""))
+                task = shown.enter_context(opened)
+            elif "done" in message and task is not None:
+                task.update(message["done"])
+        end = process.wait()
+    if not end.succeeded or result is None:
+        last = [line for line in end.tail.splitlines() if line.strip()][-3:]
         raise BuildFailed(
             f"ModelOpt failed; its log is {log}", details=tuple(last), remedy="read the log; nothing was written"
         )

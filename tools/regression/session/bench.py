@@ -22,10 +22,11 @@ from patchset.model.series import Series
 from regression.effects.cache import StepCache, digest, named_files
 from regression.effects.machine import Hardware, Python
 from regression.effects.patched_package import PatchedPackage, build
-from regression.effects.process import Command, ProcessEnd, environment, run_commands
+from regression.effects.process import environment, run_commands
 from regression.values.scenario import Edit
 from toolkit.errors import EnvironmentProblem, PatchsetError
 from toolkit.files import sha256_of
+from toolkit.process import Command, ProcessEnd
 from toolkit.progress import Reporter
 
 WORKERS = Path(__file__).parents[1] / "workers"
@@ -199,16 +200,16 @@ class Bench:
         self, batches: Sequence[list[WorkerStep]], title: str, limit: int = 1
     ) -> Generator[tuple[list[WorkerStep], ProcessEnd, Path]]:
         """Run each batch in a process, and yield the batch, the process's end, and its log."""
-        commands = {id(command): (command, batch) for batch in batches for command in [self._command(batch)]}
+        commands = {self._command(batch): batch for batch in batches}
         if not commands:
             return
         begin = time.monotonic()
         with (
-            self.reporter.task(title, sum(command.steps for command, _ in commands.values()), "steps") as task,
-            closing(run_commands([command for command, _ in commands.values()], limit, task)) as ends,
+            self.reporter.task(title, sum(command.steps for command in commands), "steps") as task,
+            closing(run_commands([*commands], limit, task)) as ends,
         ):
             for command, end in ends:
-                _, batch = commands[id(command)]
+                batch = commands[command]
                 self.processes.append(
                     {
                         "process": f"{batch[0].kind} {batch[0].variant}",
