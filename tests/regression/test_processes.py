@@ -222,7 +222,7 @@ def test_a_killed_command_leaves_no_process(tmp_path: Path, program: str, number
     """A stand-in for an upstream's Python answers the probe, and then works for ever, with a child."""
     python = tmp_path / "python"
     versions = {"nvidia-modelopt": "0.46.0+patchset.1", "torch": "2", "transformers": "5", "accelerate": "1"}
-    probe = json.dumps({"sites": {"x": "/"}, "python": "3", "versions": versions} | versions)
+    probe = json.dumps({"sites": {}, "versions": versions})
     python.write_text(f"#!/bin/sh\nif [ \"$1\" = -c ]; then echo '{probe}'; exit; fi\nsleep 100 &\necho $! $$\nwait\n")
     python.chmod(0o755)
     (tmp_path / "captions.txt").write_text("a dog\n")

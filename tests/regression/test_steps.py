@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from regression.effects.cache import StepCache, digest
-from regression.effects.machine import Hardware, Python
+from regression.effects.machine import Hardware
 from regression.effects.process import environment, run_commands
 from regression.session import bench as module
 from regression.session.bench import Bench, Unfinished, Variant, WorkerStep
@@ -24,6 +24,7 @@ from regression.values.scenario import read_folder
 from toolkit.errors import EnvironmentProblem, UsageError
 from toolkit.process import Command
 from toolkit.progress import Quiet
+from toolkit.python import Python
 
 from .recorder import RecordedTask, Recorder
 

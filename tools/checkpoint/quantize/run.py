@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,17 +14,10 @@ from checkpoint.quantize.job import QuantizeJob
 from toolkit.errors import BuildFailed, EnvironmentProblem, UsageError
 from toolkit.process import Command, WatchedProcess
 from toolkit.progress import Reporter, Task
+from toolkit.python import find_packages
 
 WORKER = Path(__file__).parent / "worker.py"
-_QUERY = """
-import importlib.metadata as m, importlib.util as u, json
-have = {name: u.find_spec(name) is not None for name in ("torch", "transformers", "accelerate")}
-try:
-    version = m.version("nvidia-modelopt")
-except m.PackageNotFoundError:
-    version = None
-print(json.dumps({"nvidia-modelopt": version, **have}))
-"""
+NEEDED = ("nvidia-modelopt", "torch", "transformers", "accelerate")
 
 
 @dataclass(frozen=True)
@@ -48,19 +40,15 @@ def require_modelopt(python: Path, *, unpatched: bool) -> str:
     Raises:
         EnvironmentProblem: `python` has no ModelOpt, or an unpatched one that `unpatched` does not allow.
     """
-    try:
-        output = subprocess.run([python, "-c", _QUERY], capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise EnvironmentProblem(f"{python} is no Python that runs", remedy="name one with --python") from error
-    packages = json.loads(output)
-    absent = [name for name, present in packages.items() if not present]
+    environment = find_packages(python, NEEDED, remedy="name one with --python")
+    absent = [name for name in NEEDED if name not in environment.versions and name not in environment.sites]
     if absent:
         raise EnvironmentProblem(
             f"{python} has no {', '.join(absent)}",
             remedy="install the wheel of `patchset build modelopt` there, with torch, transformers and accelerate, "
             "or name another environment with --python",
         )
-    version: str = packages["nvidia-modelopt"]
+    version = environment.versions["nvidia-modelopt"]
     if "+patchset." not in version and not unpatched:
         raise EnvironmentProblem(
             f"{python} has nvidia-modelopt {version}, which is not of this project's series",

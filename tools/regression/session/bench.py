@@ -20,7 +20,7 @@ from typing import Any
 
 from patchset.model.series import Series
 from regression.effects.cache import StepCache, digest, named_files
-from regression.effects.machine import Hardware, Python
+from regression.effects.machine import Hardware
 from regression.effects.patched_package import PatchedPackage, build
 from regression.effects.process import environment, run_commands
 from regression.values.scenario import Edit
@@ -28,6 +28,7 @@ from toolkit.errors import EnvironmentProblem, PatchsetError
 from toolkit.files import sha256_of
 from toolkit.process import Command, ProcessEnd
 from toolkit.progress import Reporter
+from toolkit.python import Python
 
 WORKERS = Path(__file__).parents[1] / "workers"
 TAIL = 6000  # characters of an error that are kept

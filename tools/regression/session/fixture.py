@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from regression.effects.cache import StepCache, digest
-from regression.effects.machine import Python
 from regression.effects.process import environment
 from regression.session.bench import WORKERS, Unfinished, raise_unfinished
 from toolkit.errors import UsageError
 from toolkit.process import Command, WatchedProcess
 from toolkit.progress import Reporter
+from toolkit.python import Python
 
 SCRIPTS = ("train", "batches", "scenes", "shapes_model", "outliers", "fake_quant", "progress_lines")
 TIMEOUT = 3600.0
