@@ -12,6 +12,8 @@ import click
 
 from toolkit.errors import PatchsetError
 
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
 
 class LazyGroup(click.Group):
     """A group that imports a command's module only when that command runs.
@@ -29,7 +31,7 @@ class LazyGroup(click.Group):
         renamed: Mapping[str, tuple[str, str]] | None = None,
         **settings: Any,
     ) -> None:
-        super().__init__(**settings)
+        super().__init__(**{"context_settings": _CONTEXT, **settings})
         self.package = package
         self.entries = entries
         self.renamed = renamed or {}

@@ -29,7 +29,6 @@ Examples:
     cls=LazyGroup,
     package="checkpoint.cli",
     entries=COMMANDS,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=EPILOG,
 )
 @click.version_option(__version__, prog_name="checkpoint")

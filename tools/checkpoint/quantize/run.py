@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,8 @@ def quantize(python: Path, job: QuantizeJob, reporter: Reporter) -> QuantizeResu
     out.parent.mkdir(parents=True, exist_ok=True)
     partial, log = out.with_name(f".{out.name}.partial"), out.with_name(f"{out.name}.log")
     shutil.rmtree(partial, ignore_errors=True)
-    job = replace(job, out=str(partial), captions=str(Path(job.captions).absolute()))
+    images = str(Path(job.images).absolute()) if job.images else None
+    job = replace(job, out=str(partial), captions=str(Path(job.captions).absolute()), images=images)
     try:
         result = _work(python, job, log, reporter)
         if out.exists():
@@ -90,7 +91,7 @@ def quantize(python: Path, job: QuantizeJob, reporter: Reporter) -> QuantizeResu
 
 def _work(python: Path, job: QuantizeJob, log: Path, reporter: Reporter) -> dict[str, Any]:
     read, write = os.pipe()
-    arguments = [str(python), str(WORKER), json.dumps(job.as_json()), str(write)]
+    arguments = [str(python), str(WORKER), json.dumps(asdict(job)), str(write)]
     command = Command(arguments, os.environ, Path.cwd(), log, pass_fds=(write,))
     result: dict[str, Any] | None = None
     task: Task | None = None

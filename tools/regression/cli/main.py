@@ -33,7 +33,6 @@ Exit codes are listed in docs/exit-codes.md."""
     package="regression.cli",
     entries=COMMANDS,
     renamed=RENAMED,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=EPILOG,
 )
 @click.version_option(__version__, prog_name="regression")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,7 @@ def converted(bench: Bench, checkpoint: Path) -> Path:
 
     def work(folder: Path) -> dict[str, Any]:
         shutil.rmtree(folder / "converted", ignore_errors=True)
-        return convert(checkpoint, folder / "converted", bench.reporter).as_json()
+        return asdict(convert(checkpoint, folder / "converted", bench.reporter))
 
     bench.cache.run("convert", inputs, work)
     return bench.cache.path("convert", inputs) / "converted"
