@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy
@@ -148,10 +148,7 @@ def _task(
 
     task = TaskScore(
         side=side,
-        right=score.right,
-        n=score.n,
-        low=score.low,
-        high=score.high,
+        **asdict(score),
         reference_right=sum(theirs),
         p_value=flips.p_value,
         lost=tuple(flipped(index) for index in flips.lost),
