@@ -81,7 +81,12 @@ class WatchedProcess:
             pass_fds=command.pass_fds,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        try:
+            self._reader.start()
+        except BaseException:
+            # An interrupt that comes before the block is entered.
+            _signal(self._popen.pid, signal.SIGKILL)
+            raise
 
     def __enter__(self) -> WatchedProcess:
         return self

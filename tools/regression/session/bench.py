@@ -126,7 +126,11 @@ class Bench:
                 task.update(size)
         return digest(*paths, sha256=self._contents.__getitem__)
 
-    def package(self, name: str, python: Python, variant: Variant) -> PatchedPackage | None:
+    def python(self, upstream: str) -> Python:
+        """Return the environment that an upstream is in."""
+        return self.quantize if upstream == "modelopt" else self.serve
+
+    def package(self, name: str, variant: Variant) -> PatchedPackage | None:
         """Return an upstream's patched package, built once in a session; None where it is as released.
 
         Raises:
@@ -134,6 +138,7 @@ class Bench:
         """
         if variant.series is None:
             return None
+        python = self.python(name)
         if name not in python.sites:
             raise EnvironmentProblem(f"{python.path} has no {name}", remedy="name an environment that it is in")
         planted = hashlib.sha256(repr(variant.edits).encode()).hexdigest()[:8] if variant.edits else "none"
@@ -145,14 +150,24 @@ class Bench:
             )
         return self._packages[key]
 
-    def inputs(self, python: Python, package: PatchedPackage | None, *workers: str) -> dict[str, object]:
-        """Return the inputs of a step beside its job: versions, changed files, our workers, the machine."""
-        return {
+    def step(
+        self, upstream: str, variant: Variant, *workers: str, inputs: Mapping[str, object], **rest: Any
+    ) -> WorkerStep:
+        """Return the step that the first of `workers`, which imports the others, does in an upstream's environment.
+
+        Beside `inputs` it depends on versions, changed files, our workers and the machine.
+        """
+        python, package = self.python(upstream), self.package(upstream, variant)
+        every = {
             "versions": python.versions,
             "changed": dict(package.blobs) if package is not None else {},
             "scripts": digest(*(WORKERS / f"{name}.py" for name in ("items", "progress_lines", *workers))),
             "hardware": [self.hardware.cpu, *self.hardware.gpus],
+            **inputs,
         }
+        return WorkerStep(
+            worker=workers[0], python=python, package=package, inputs=every, variant=variant.title, **rest
+        )
 
     def do(self, step: WorkerStep) -> StepOutput:
         """Return a step's output; the step is done now if it is not kept.

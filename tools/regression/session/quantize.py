@@ -34,7 +34,6 @@ def quantize_step(
     bench: Bench, fixture: Fixture, scenario: Scenario, variant: Variant, *, vision: bool = False
 ) -> WorkerStep:
     """Return the step that writes the scenario's checkpoint; `vision` plants a defect: a quantized vision tower."""
-    package = bench.package("modelopt", bench.quantize, variant)
     mixed = scenario.format == "int8_mixed"
     job = asdict(
         QuantizeJob(
@@ -59,20 +58,18 @@ def quantize_step(
         "items": str(fixture.items),
         "calibration": str(fixture.calibration) if fixture.calibration is not None else None,
     }
-    return WorkerStep(
+    return bench.step(
+        "modelopt",
+        variant,
+        *("quantize", "foldable"),
         kind="quantize",
-        worker="quantize",
         title=f"quantize {scenario.name} {variant.title}",
-        python=bench.quantize,
-        package=package,
         inputs={
-            **bench.inputs(bench.quantize, package, "quantize", "foldable"),
             "worker": digest(WORKER),
             "fixture": bench.digest(*fixture.files),
             "job": {key: value for key, value in job.items() if key not in PATHS},
         },
         job=job,
-        variant=variant.title,
         environment={},
         timeout=scenario.timeout,
         imports=(WORKER.parent,),
