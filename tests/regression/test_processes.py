@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from regression.effects.cache import ANSWER, LONG, StepCache, digest
-from regression.effects.process import environment
+from regression.effects.machine import environment
 from regression.session.bench import Unfinished, last_error, raise_unfinished
 from toolkit.errors import EnvironmentProblem
 from toolkit.process import Command, ProcessEnd, WatchedProcess, interrupt_on_termination, resident

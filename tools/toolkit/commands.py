@@ -55,13 +55,11 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        near = get_close_matches(args[0], self.entries, n=1) if args and not self._answers(args[0]) else []
+        known = {*self.entries, *self.renamed}
+        near = get_close_matches(args[0], self.entries, n=1) if args and args[0] not in known else []
         if near and not args[0].startswith("-"):
             ctx.fail(f"No such command '{args[0]}'; did you mean {near[0]}?")
         return super().resolve_command(ctx, args)
-
-    def _answers(self, name: str) -> bool:
-        return name in self.entries or name in self.renamed
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

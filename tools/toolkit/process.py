@@ -9,18 +9,21 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
+
+from toolkit.progress import Task
 
 Cause = Literal["ended", "timeout", "memory", "disk"]
 
 _MARK = "\x1e"
 _TAIL = 150
 _GRACE = 10.0  # seconds between SIGTERM and SIGKILL
-LOOK = 0.2  # seconds between looks at a process
+_LOOK = 0.2  # seconds between looks at a process
 _NO_SPACE = ("No space left on device", "Disk quota exceeded")
 _NO_MEMORY = ("OutOfMemoryError", "CUDA out of memory", "DefaultCPUAllocator: can't allocate", "MemoryError")
 
@@ -108,7 +111,7 @@ class WatchedProcess:
         """Wait for its end; out of time it is stopped."""
         while (end := self.poll()) is None:
             with suppress(subprocess.TimeoutExpired):
-                self._popen.wait(LOOK)
+                self._popen.wait(_LOOK)
         return end
 
     def poll(self) -> ProcessEnd | None:
@@ -148,6 +151,38 @@ class WatchedProcess:
                 else:
                     log.write(line)
                     log.flush()
+
+
+def run_commands(commands: Sequence[Command], limit: int, task: Task) -> Generator[tuple[Command, ProcessEnd]]:
+    """Run commands, at most `limit` at a time, and yield each with its end.
+
+    Whatever leaves the loop, an error or Ctrl-C, ends all of them with everything that they started.
+    """
+    steps = dict.fromkeys(commands, 0.0)
+    total = sum(command.steps for command in commands)
+
+    def show(command: Command, done: float, _: int | None = None) -> None:
+        steps[command] = done
+        task.update(int(sum(steps.values())), total)
+
+    waiting = list(commands)
+    running: dict[Command, WatchedProcess] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < limit:
+                command = waiting.pop(0)
+                running[command] = WatchedProcess(command, partial(show, command))
+            for command, process in list(running.items()):
+                if (end := process.poll()) is not None:
+                    del running[command]
+                    show(command, command.steps)
+                    yield command, end
+            if running:
+                time.sleep(_LOOK)
+    finally:
+        with ExitStack() as every:
+            for process in running.values():
+                every.callback(process.stop)
 
 
 def resident(session: int) -> int:

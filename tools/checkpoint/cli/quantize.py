@@ -34,12 +34,7 @@ Examples:
 @click.option("--format", "name", type=click.Choice(QUANTIZE_NAMES), default="int8_sq", help="Format; see below.")
 @click.option("--kv-cache", type=click.Choice(list(CACHES)), default="fp8", help="Format of the KV cache.")
 @click.option(
-    "--captions",
-    help="Calibration text, one caption a line.",
-    type=PATH,
-    default=CAPTIONS,
-    envvar=VARIABLE,
-    show_envvar=True,
+    "--captions", type=PATH, default=CAPTIONS, envvar=VARIABLE, show_envvar=True, help="Captions, one a line."
 )
 @click.option("--images", type=PATH, help="Folder of images, each calibrated with a caption.")
 @click.option("--calib-size", "samples", type=COUNT, default=4096, help="Number of calibration samples.")

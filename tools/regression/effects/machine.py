@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from regression.effects.process import environment
 from toolkit.errors import EnvironmentProblem
 from toolkit.python import Python, find_packages
 
@@ -33,6 +32,13 @@ def probe(name: str, option: str | None) -> Python:
             remedy=f"`nox -s e2e` makes one; or give --{name}-python, or set {variable}",
         )
     return find_packages(Path(path).absolute(), NAMES, env=environment(), remedy="`nox -s e2e` makes it anew")
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Return the environment for an upstream's process: the user's, without network and without our own paths."""
+    dropped = {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}
+    kept = {key: value for key, value in os.environ.items() if key not in dropped}
+    return {**kept, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", **more}
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,12 @@ from typing import Any
 
 from patchset.model.series import Series
 from regression.effects.cache import StepCache, digest, named_files
-from regression.effects.machine import Hardware
+from regression.effects.machine import Hardware, environment
 from regression.effects.patched_package import PatchedPackage, build
-from regression.effects.process import environment, run_commands
 from regression.values.scenario import Edit
 from toolkit.errors import EnvironmentProblem, PatchsetError
 from toolkit.files import sha256_of
-from toolkit.process import Command, ProcessEnd
+from toolkit.process import Command, ProcessEnd, run_commands
 from toolkit.progress import Reporter
 from toolkit.python import Python
 

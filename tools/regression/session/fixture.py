@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from regression.effects.cache import StepCache, digest
-from regression.effects.process import environment
+from regression.effects.machine import environment
 from regression.session.bench import WORKERS, Unfinished, raise_unfinished
 from toolkit.errors import UsageError
 from toolkit.process import Command, WatchedProcess
