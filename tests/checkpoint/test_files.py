@@ -46,6 +46,7 @@ def header(text: str, data: bytes = b"") -> bytes:
         (header("[]"), "not a JSON object"),
         (header('{"a": {"dtype": "F32"}}'), "describes a"),
         (header('{"a": {"dtype": "F32", "shape": ["x"], "data_offsets": [0, 4]}}'), "describes a"),
+        (header('{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0.0, 4.0]}}', b"1234"), "describes a"),
         (header('{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}', b"1234"), "gives a 4 bytes"),
         (header('{"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}', b"12345678"), "a hole"),
         (safetensors({"a": f32(1)})[:-1], "is cut off"),
@@ -81,6 +82,34 @@ def test_damaged_json(tmp_path: Path) -> None:
     assert any("does not hold a JSON object" in breach.text for breach in breaches(tmp_path))
     (tmp_path / "config.json").unlink()
     assert Breach("file", "config.json", "is absent") in breaches(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("algo", "key", "value", "text"),
+    [
+        ("MIXED_PRECISION", "quantized_layers", ["a"], "is no JSON object"),
+        ("MIXED_PRECISION", "quantized_layers", {"a": {"quant_algo": ["FP8"]}}, "names no quant_algo of a"),
+        ("MIXED_PRECISION", "quantized_layers", {"a": "FP8"}, "names no quant_algo of a"),
+        ("NVFP4", "group_size", "sixteen", "is 'sixteen', not a whole number above 0"),
+        ("NVFP4", "group_size", -16, "is -16, not a whole number above 0"),
+        ("NVFP4", "config_groups", ["a"], "is no JSON object"),
+    ],
+)
+def test_a_configuration_with_a_value_of_another_type(
+    tmp_path: Path, algo: str, key: str, value: object, text: str
+) -> None:
+    sample = checkpoint("NVFP4")
+    for file in (sample.quant, sample.config["quantization_config"]):
+        file |= {"quant_algo": algo, key: value}
+    assert main(["check", str(sample.write(tmp_path))]) == 12
+    assert text in [breach.text for breach in breaches(tmp_path) if breach.where.endswith(f" {key}")]
+
+
+@pytest.mark.parametrize("value", ["modelopt", ["modelopt"]])
+def test_a_quantization_that_is_no_table(tmp_path: Path, value: object) -> None:
+    sample = checkpoint()
+    sample.config["quantization_config"] = value
+    assert Breach("config", "config.json quantization_config", "is no JSON object") in breaches(sample.write(tmp_path))
 
 
 def test_a_shard_is_missing(tmp_path: Path) -> None:

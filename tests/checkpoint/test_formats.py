@@ -29,7 +29,8 @@ ROW = """
 """
 # Prints the arguments, as ModelOpt's environment and its worker.
 PYTHON = """#!/usr/bin/env bash
-[ "$1" = -c ] && { echo '{"nvidia-modelopt": "0.46.0+patchset.0"}'; exit 0; }
+versions='{"nvidia-modelopt": "0.46.0+patchset.0", "torch": "2", "transformers": "5", "accelerate": "1"}'
+[ "$1" = -c ] && { echo '{"sites": {}, "versions":' "$versions" '}'; exit 0; }
 echo "$@"; exit 1
 """
 

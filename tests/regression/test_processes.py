@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from regression.effects.cache import ANSWER, LONG, StepCache, digest
-from regression.effects.process import Command, ProcessEnd, WatchedProcess, environment, resident
+from regression.effects.machine import environment
 from regression.session.bench import Unfinished, last_error, raise_unfinished
 from toolkit.errors import EnvironmentProblem
+from toolkit.process import Command, ProcessEnd, WatchedProcess, interrupt_on_termination, resident
 
 from .recorder import RecordedTask
 
@@ -34,7 +35,7 @@ print(child.pid, flush=True)
 
 def start(tmp_path: Path, code: str, task: RecordedTask | None = None, timeout: float = 20.0) -> WatchedProcess:
     command = Command([sys.executable, "-c", code], environment(), tmp_path, tmp_path / "log.txt", timeout)
-    return WatchedProcess(command, task or RecordedTask())
+    return WatchedProcess(command, (task or RecordedTask()).update)
 
 
 def gone(pid: int) -> bool:
@@ -199,27 +200,52 @@ def _as_from_a_terminal() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+def test_signals_that_are_ignored_stay_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under nohup(1) a command outlives its terminal."""
+    handlers: dict[int, object] = {signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_IGN}
+    monkeypatch.setattr(signal, "getsignal", handlers.__getitem__)
+    monkeypatch.setattr(signal, "signal", handlers.__setitem__)
+    interrupt_on_termination()
+    assert handlers[signal.SIGHUP] is signal.SIG_IGN
+    assert callable(handlers[signal.SIGTERM])
+
+
+COMMANDS = {
+    "regression": ["make-model", "--cache", "cache", "--quantize-python"],
+    "checkpoint": ["quantize", "model", "out", "--captions", "captions.txt", "--python"],
+}
+
+
+@pytest.mark.parametrize("program", COMMANDS)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_killed_command_leaves_no_process(tmp_path: Path, number: signal.Signals) -> None:
-    """A stand-in for an upstream's Python answers the probe, and then works for ever."""
+def test_a_killed_command_leaves_no_process(tmp_path: Path, program: str, number: signal.Signals) -> None:
+    """A stand-in for an upstream's Python answers the probe, and then works for ever, with a child."""
     python = tmp_path / "python"
-    probe = json.dumps({"sites": {}, "python": "3", "versions": {}})
-    python.write_text(f"#!/bin/sh\nif [ \"$1\" = -c ]; then echo '{probe}'; exit; fi\necho $$\nexec sleep 100\n")
+    versions = {"nvidia-modelopt": "0.46.0+patchset.1", "torch": "2", "transformers": "5", "accelerate": "1"}
+    probe = json.dumps({"sites": {}, "versions": versions})
+    python.write_text(f"#!/bin/sh\nif [ \"$1\" = -c ]; then echo '{probe}'; exit; fi\nsleep 100 &\necho $! $$\nwait\n")
     python.chmod(0o755)
-    command = [sys.executable, "-m", "regression", "make-model", "--quantize-python", str(python)]
-    cache = tmp_path / "cache"
+    (tmp_path / "captions.txt").write_text("a dog\n")
     running = subprocess.Popen(
-        [*command, "--cache", str(cache)], stderr=subprocess.PIPE, text=True, preexec_fn=_as_from_a_terminal
+        [sys.executable, "-m", program, *COMMANDS[program], str(python)],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_as_from_a_terminal,
     )
-    pid = 0
+    pids: list[int] = []
     for _ in range(200):
-        logs = list(cache.glob("fixture-*/log.txt"))
-        if logs and logs[0].read_text().strip():
-            pid = int(logs[0].read_text())
+        logs = [*tmp_path.glob("cache/fixture-*/log.txt"), *tmp_path.glob("out.log")]
+        pids = [int(word) for log in logs for word in log.read_text().split()]
+        if pids:
             break
         time.sleep(0.1)
-    assert pid, "training was started"
+    assert pids, "the work was started"
     running.send_signal(number)
     err = running.communicate(timeout=30)[1]
-    assert gone(pid)
+    # The kernel ends the worker with a command that was killed; nothing is left then to end the worker's children.
+    if number == signal.SIGKILL:
+        os.kill(pids.pop(0), number)
+    assert all(gone(pid) for pid in pids)
     assert running.returncode == (-9 if number == signal.SIGKILL else 130), err
+    assert not (tmp_path / "out").exists()

@@ -153,7 +153,7 @@ def test_json_has_all_of_it(tmp_path: Path) -> None:
 
 
 def test_plots_of_odd_values() -> None:
-    for rows in ([], [Bar("zero", 0.0)], [Bar("inf", float("inf"))], [Bar("a", 1e-9), Bar("b", 3.0, good=False)]):
+    for rows in ([], [Bar("zero", 0.0)], [Bar("inf", float("inf"))], [Bar("a", 1e-9), Bar("b", 3.0)]):
         for text in (logarithmic("t", rows), linear("t", [row for row in rows if row.value < 9])):
             Parser().feed(text)
             assert "nan" not in text

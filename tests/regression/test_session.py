@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from regression.effects.cache import StepCache
-from regression.effects.machine import Hardware, Python
+from regression.effects.machine import Hardware
 from regression.session.bench import Bench
 from regression.session.fixture import read_fixture
 from regression.session.session import run_session
 from regression.values.scenario import read_folder
 from tests.conftest import Root
 from toolkit.errors import EnvironmentProblem
+from toolkit.python import Python
 
 from .recorder import Recorder
 

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from regression.effects.cache import StepCache, digest
-from regression.effects.machine import Hardware, Python
-from regression.effects.process import Command, environment, run_commands
+from regression.effects.machine import Hardware, environment
 from regression.session import bench as module
 from regression.session.bench import Bench, Unfinished, Variant, WorkerStep
 from regression.session.fixture import Fixture
@@ -22,7 +21,9 @@ from regression.session.quantize import quantize_step
 from regression.session.serve import converted
 from regression.values.scenario import read_folder
 from toolkit.errors import EnvironmentProblem, UsageError
+from toolkit.process import Command, run_commands
 from toolkit.progress import Quiet
+from toolkit.python import Python
 
 from .recorder import RecordedTask, Recorder
 

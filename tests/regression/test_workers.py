@@ -66,10 +66,9 @@ results["plain int8 costs"] = [plain, cost(False)]
 results["SmoothQuant costs"] = [smooth, cost(True)]
 results["undone"] = bool((logits() == before).all())
 
-ids = {name: tokens.convert_tokens_to_ids(name) for name in shapes_model.SPECIAL}
-real = large.config(ids, 36)
+real = large.config(tokens, 36)
 results["parameters"] = [real.text_config.num_hidden_layers, real.text_config.hidden_size, real.vision_config.depth]
-random = large.build(shapes_model.config(ids), 0, "cpu")
+random = large.build(shapes_model.config(tokens), 0, "cpu")
 with torch.no_grad():
     output = random(**{name: value for name, value in batch.items() if name != "labels"}).logits.float()
 results["large"] = [bool(output.isfinite().all()), output.std().item()]

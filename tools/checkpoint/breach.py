@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Literal
 
+from toolkit.text import first_of
+
 Rule = Literal["file", "config", "missing", "dtype", "shape", "value", "fused", "phantom", "cache", "layers"]
+
+# A breach names the first three of many.
+several = partial(first_of, limit=3)
 
 # The effect of a rule's breach on serving, and the remedy.
 EXPLAINED: dict[Rule, str] = {
@@ -55,10 +60,3 @@ class CheckResult:
 
     def as_json(self) -> dict[str, object]:
         return {**asdict(self), "good": self.good}
-
-
-def several(names: Iterable[str], limit: int = 3) -> str:
-    """Return names as a text that ends after `limit` of them."""
-    shown = list(names)
-    more = f" and {len(shown) - limit} more" if len(shown) > limit else ""
-    return ", ".join(shown[:limit]) + more

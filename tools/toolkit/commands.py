@@ -12,6 +12,8 @@ import click
 
 from toolkit.errors import PatchsetError
 
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
 
 class LazyGroup(click.Group):
     """A group that imports a command's module only when that command runs.
@@ -29,7 +31,7 @@ class LazyGroup(click.Group):
         renamed: Mapping[str, tuple[str, str]] | None = None,
         **settings: Any,
     ) -> None:
-        super().__init__(**settings)
+        super().__init__(**{"context_settings": _CONTEXT, **settings})
         self.package = package
         self.entries = entries
         self.renamed = renamed or {}
@@ -53,13 +55,11 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        near = get_close_matches(args[0], self.entries, n=1) if args and not self._answers(args[0]) else []
+        known = {*self.entries, *self.renamed}
+        near = get_close_matches(args[0], self.entries, n=1) if args and args[0] not in known else []
         if near and not args[0].startswith("-"):
             ctx.fail(f"No such command '{args[0]}'; did you mean {near[0]}?")
         return super().resolve_command(ctx, args)
-
-    def _answers(self, name: str) -> bool:
-        return name in self.entries or name in self.renamed
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -47,6 +47,6 @@ def refuse(findings: Iterable[Finding], what: str) -> None:
         count = "one problem" if len(breaches) == 1 else f"{len(breaches)} problems"
         raise SeriesError(
             f"{what} has {count}",
-            remedy="mend the lines shown; `patchset lint` checks all series at once",
+            remedy="fix the lines shown",
             details=tuple(finding.render() for finding in breaches),
         )

@@ -25,14 +25,12 @@ class Reporter(Protocol):
 
 
 class Quiet:
-    """A reporter that shows nothing."""
+    """A reporter that shows nothing, and its own task."""
 
     def note(self, text: str) -> None: ...
 
     @contextmanager
     def task(self, title: str, total: int | None = None, unit: str = "") -> Iterator[Task]:
-        yield _QuietTask()
+        yield self
 
-
-class _QuietTask:
     def update(self, done: int, total: int | None = None) -> None: ...

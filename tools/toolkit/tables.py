@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
@@ -16,26 +17,20 @@ _HEX64 = re.compile(r"^[0-9a-f]{64}$")
 Kind = Literal["string", "hex40", "hex64", "strings", "table"]
 
 
+@dataclass(eq=False)
 class Table:
-    """A TOML table being read: every breach becomes a finding at its line, none stops the reading."""
+    """A TOML table being read: every breach becomes a finding at its line, none stops the reading.
 
-    def __init__(
-        self,
-        file: Path,
-        source: str,
-        values: dict[str, object],
-        section: str,
-        findings: list[Finding],
-        occurrence: int = 0,
-    ) -> None:
-        self.file = file
-        self.source = source
-        self.values = values
-        self.section = section
-        self.findings = findings
-        # Which of the tables of an array this is, from 0.
-        self.occurrence = occurrence
-        self.read: set[str] = set()
+    `occurrence` counts the tables of an array, from 0.
+    """
+
+    file: Path
+    source: str
+    values: dict[str, object]
+    section: str
+    findings: list[Finding]
+    occurrence: int = 0
+    read: set[str] = field(default_factory=set)
 
     def get(self, key: str, kind: Kind = "string", required: bool = True) -> object:
         """Return the value of `key`, or None after recording what is wrong with it."""

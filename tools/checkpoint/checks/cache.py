@@ -79,7 +79,7 @@ def check_whole(checkpoint: Checkpoint) -> Iterator[Breach]:
         absent = sorted(set(range(count)) - numbers)
         if absent:
             yield Breach(
-                "layers", several(map(str, absent)), f"of {count} layers that config.json counts have no tensor"
+                "layers", several([*map(str, absent)]), f"of {count} layers that config.json counts have no tensor"
             )
     tied = checkpoint.config.get("tie_word_embeddings", config.get("tie_word_embeddings"))
     heads = [name for name in checkpoint.tensors if name.endswith("lm_head.weight")]

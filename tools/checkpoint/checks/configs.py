@@ -27,9 +27,9 @@ def check_configs(checkpoint: Checkpoint) -> Iterator[Breach]:
     for quantization in checkpoint.quantizations:
         if quantization.groups is not None:
             yield from _groups(quantization.algo, quantization.groups)
-    method = checkpoint.config.get("quantization_config", {}).get("quant_method")
-    if method is not None and not str(method).startswith("modelopt"):
-        yield Breach("config", "config.json", f"names the quant_method {method!r}, not modelopt")
+        method = quantization.method
+        if method is not None and not str(method).startswith("modelopt"):
+            yield Breach("config", "config.json", f"names the quant_method {method!r}, not modelopt")
 
 
 def _agree(one: Quantization, other: Quantization) -> Iterator[Breach]:

@@ -17,10 +17,7 @@ _TABLES = ("embed", "wte", "wpe")
 def algo_of(checkpoint: Checkpoint, layer: str) -> str | None:
     """Return the layer's quant_algo: the checkpoint's, or the layer's own in a mixed one."""
     quantization = checkpoint.quantization
-    if quantization.algo == MIXED:
-        own = quantization.layers.get(layer)
-        return own.get("quant_algo") if isinstance(own, dict) else None
-    return quantization.algo
+    return quantization.layers.get(layer) if quantization.algo == MIXED else quantization.algo
 
 
 def check_layer(checkpoint: Checkpoint, layer: Layer) -> Iterator[Breach]:

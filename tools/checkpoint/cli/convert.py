@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -30,7 +31,7 @@ def convert_command(checkpoint: Path, target: Path, as_json: bool) -> None:
 
     result = convert(checkpoint, target, Terminal())
     if as_json:
-        print_json(result.as_json())
+        print_json(asdict(result))
         return
     how = "the same to the bit" if result.exact else "the same up to the rounding of float32"
     click.echo(f"{target}: {result.layers} layers converted, {result.left} left unquantized; logits stay {how}")

@@ -25,13 +25,7 @@ Examples:
 `checkpoint COMMAND --help` has more. Exit codes are listed in docs/exit-codes.md."""
 
 
-@click.group(
-    cls=LazyGroup,
-    package="checkpoint.cli",
-    entries=COMMANDS,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=EPILOG,
-)
+@click.group(cls=LazyGroup, package="checkpoint.cli", entries=COMMANDS, epilog=EPILOG)
 @click.version_option(__version__, prog_name="checkpoint")
 def group() -> None:
     """Quantize a model with NVIDIA ModelOpt, check the exported checkpoint, convert it."""

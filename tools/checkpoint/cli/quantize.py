@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -13,8 +14,9 @@ from checkpoint.quantize.job import CACHES, QuantizeJob
 from toolkit.errors import UsageError, VerifyFailed
 from toolkit.extras import need
 
-PATH = click.Path(path_type=Path)
-CAPTIONS = Path("datasets/vlm-quantize-calib/coco2017_captions.txt")
+PATH = click.Path()
+COUNT = click.IntRange(1)
+CAPTIONS = "datasets/vlm-quantize-calib/coco2017_captions.txt"
 VARIABLE = "COCO2017_CAPTIONS_LOCAL_PATH"
 EPILOG = "\b\nFormats, by their names in hf_ptq.py:\n"
 EPILOG += "".join(f"  {row.name:11}{row.title}\n" for row in FORMATS if row.name)
@@ -32,37 +34,19 @@ Examples:
 @click.option("--format", "name", type=click.Choice(QUANTIZE_NAMES), default="int8_sq", help="Format; see below.")
 @click.option("--kv-cache", type=click.Choice(list(CACHES)), default="fp8", help="Format of the KV cache.")
 @click.option(
-    "--captions",
-    help="Calibration text, one caption a line.",
-    type=PATH,
-    default=CAPTIONS,
-    envvar=VARIABLE,
-    show_envvar=True,
+    "--captions", type=PATH, default=CAPTIONS, envvar=VARIABLE, show_envvar=True, help="Captions, one a line."
 )
 @click.option("--images", type=PATH, help="Folder of images, each calibrated with a caption.")
-@click.option("--calib-size", type=click.IntRange(1), default=4096, help="Number of calibration samples.")
-@click.option("--calib-seq", type=click.IntRange(1), default=512, help="Longest sample, in tokens.")
-@click.option("--batch-size", type=click.IntRange(1), default=16, help="Captions in a batch; an image has its own.")
+@click.option("--calib-size", "samples", type=COUNT, default=4096, help="Number of calibration samples.")
+@click.option("--calib-seq", "length", type=COUNT, default=512, help="Longest sample, in tokens.")
+@click.option("--batch-size", "batch", type=COUNT, default=16, help="Captions in a batch; an image has its own.")
 @click.option("--device", default="auto", help="Device to run the model on: auto, cpu, cuda:0.")
 @click.option("--alpha", type=click.FloatRange(0, 1), help="SmoothQuant's alpha.  [default: ModelOpt's, 1.0]")
 @click.option("--python", type=PATH, help="Python that has ModelOpt.  [default: the one that runs this tool]")
 @click.option("--unpatched", is_flag=True, help="Accept a ModelOpt that is not of this project's series.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
 def quantize_command(
-    model: str,
-    out: Path,
-    name: str,
-    kv_cache: str,
-    captions: Path,
-    images: Path | None,
-    calib_size: int,
-    calib_seq: int,
-    batch_size: int,
-    device: str,
-    alpha: float | None,
-    python: Path | None,
-    unpatched: bool,
-    as_json: bool,
+    name: str, kv_cache: str, python: str | None, unpatched: bool, as_json: bool, **options: Any
 ) -> int:
     """Quantize MODEL with ModelOpt, export it to the folder OUT, and check the export.
 
@@ -76,26 +60,16 @@ def quantize_command(
     from checkpoint.cli.check import print_result
     from checkpoint.quantize.run import quantize, require_modelopt
     from toolkit.console import Terminal, print_json
+    from toolkit.process import interrupt_on_termination
 
+    interrupt_on_termination()
     form = by_name(name)
-    if alpha is not None and not form.smoothquant:
+    if options["alpha"] is not None and not form.smoothquant:
         raise UsageError(f"--alpha is SmoothQuant's, and {name} has none")
     # Not resolve(): a virtual environment's Python is a link, and works by its place.
-    interpreter = (python or Path(sys.executable)).absolute()
+    interpreter = Path(python or sys.executable).absolute()
     require_modelopt(interpreter, unpatched=unpatched)
-    job = QuantizeJob(
-        model=model,
-        out=str(out),
-        config=form.config or "",
-        cache_config=CACHES[kv_cache],
-        captions=str(captions),
-        images=str(images.absolute()) if images else "",
-        samples=calib_size,
-        length=calib_seq,
-        batch=batch_size,
-        device=device,
-        alpha=alpha,
-    )
+    job = QuantizeJob(config=form.config or "", cache_config=CACHES[kv_cache], **options)
     result = quantize(interpreter, job, Terminal())
     check_result = check(Path(result.folder), Terminal())
     if as_json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,6 @@ class ConvertResult:
     left: int
     exact: bool
 
-    def as_json(self) -> dict[str, object]:
-        return asdict(self)
-
 
 def convert(source: Path, target: Path, reporter: Reporter) -> ConvertResult:
     """Write the checkpoint in `source` as compressed-tensors into `target`, which must not exist.
@@ -60,7 +57,7 @@ def convert(source: Path, target: Path, reporter: Reporter) -> ConvertResult:
     if refused:
         raise SeriesError(
             f"the smoothing of {len(refused)} layers cannot be folded exactly; nothing was written",
-            details=tuple(f"{refusal.layer}: {refusal.why}" for refusal in refused),
+            details=tuple(f"{layer}: {why}" for layer, why in refused.items()),
             remedy="quantize with smoothing by powers of two that query heads of a group share (`foldable`), leave "
             "these layers unquantized, or serve the checkpoint with the patched vLLM, which needs no folding",
         )

@@ -29,27 +29,19 @@ class AttentionShape:
     kv_heads: int
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """A layer whose smoothing cannot be folded, and why."""
-
-    layer: str
-    why: str
-
-
 class CannotFoldError(Exception):
     """One layer cannot be folded; the text says why."""
 
 
 def fold(
     tensors: Mapping[str, Tensor], shape: AttentionShape, kv_quantized: bool
-) -> tuple[Tensors, tuple[Refusal, ...], bool]:
+) -> tuple[Tensors, dict[str, str], bool]:
     """Fold every pre_quant_scale away.
 
-    Returns the tensors that change, the layers that were refused, and whether all folds are exact to the bit.
+    Returns the tensors that change, the layers that are refused with the reason, and whether all folds are exact.
     """
     changed: Tensors = {}
-    refused: list[Refusal] = []
+    refused: dict[str, str] = {}
     exact = True
     for name in sorted(name for name in tensors if name.endswith(".pre_quant_scale")):
         layer = name.removesuffix(".pre_quant_scale")
@@ -60,8 +52,8 @@ def fold(
                 raise CannotFoldError("nothing is known of the module before a layer of this name")
             exact &= into(tensors, changed, block, kind, shape, kv_quantized)
         except CannotFoldError as error:
-            refused.append(Refusal(layer, str(error)))
-    return changed, tuple(refused), exact
+            refused[layer] = str(error)
+    return changed, refused, exact
 
 
 def _scale(tensors: Mapping[str, Tensor], layer: str) -> Values:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 # KV cache formats by their `hf_ptq.py --kv_cache_qformat` names, and ModelOpt's configuration of each.
 CACHES = {"fp8": "FP8_KV_CFG", "none": ""}
@@ -10,11 +10,11 @@ CACHES = {"fp8": "FP8_KV_CFG", "none": ""}
 
 @dataclass(frozen=True)
 class QuantizeJob:
-    """One model to quantize.
+    """One model to quantize, as the options of `checkpoint quantize` have it.
 
     `config` and `cache_config` are ModelOpt's configuration constants. `captions` is a text file with one caption a
-    line, `images` a folder of images, each of which gets the next caption; empty: text only. `length` is the longest
-    sequence in tokens, `seed` that of `hf_ptq.py`.
+    line, `images` a folder of images, each of which gets the next caption. `length` is the longest sequence in tokens,
+    `seed` that of `hf_ptq.py`.
     """
 
     model: str
@@ -22,13 +22,10 @@ class QuantizeJob:
     config: str
     cache_config: str
     captions: str
-    images: str
     samples: int
     length: int
     batch: int
     device: str
-    alpha: float | None
+    images: str | None = None
+    alpha: float | None = None
     seed: int = 1234
-
-    def as_json(self) -> dict[str, object]:
-        return asdict(self)

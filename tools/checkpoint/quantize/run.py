@@ -5,26 +5,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from checkpoint.quantize.job import QuantizeJob
 from toolkit.errors import BuildFailed, EnvironmentProblem, UsageError
+from toolkit.process import Command, WatchedProcess
 from toolkit.progress import Reporter, Task
+from toolkit.python import find_packages
 
 WORKER = Path(__file__).parent / "worker.py"
-_QUERY = """
-import importlib.metadata as m, importlib.util as u, json
-have = {name: u.find_spec(name) is not None for name in ("torch", "transformers", "accelerate")}
-try:
-    version = m.version("nvidia-modelopt")
-except m.PackageNotFoundError:
-    version = None
-print(json.dumps({"nvidia-modelopt": version, **have}))
-"""
+NEEDED = ("nvidia-modelopt", "torch", "transformers", "accelerate")
 
 
 @dataclass(frozen=True)
@@ -47,19 +40,15 @@ def require_modelopt(python: Path, *, unpatched: bool) -> str:
     Raises:
         EnvironmentProblem: `python` has no ModelOpt, or an unpatched one that `unpatched` does not allow.
     """
-    try:
-        output = subprocess.run([python, "-c", _QUERY], capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise EnvironmentProblem(f"{python} is no Python that runs", remedy="name one with --python") from error
-    packages = json.loads(output)
-    absent = [name for name, present in packages.items() if not present]
+    environment = find_packages(python, NEEDED, remedy="name one with --python")
+    absent = [name for name in NEEDED if name not in environment.versions and name not in environment.sites]
     if absent:
         raise EnvironmentProblem(
             f"{python} has no {', '.join(absent)}",
             remedy="install the wheel of `patchset build modelopt` there, with torch, transformers and accelerate, "
             "or name another environment with --python",
         )
-    version: str = packages["nvidia-modelopt"]
+    version = environment.versions["nvidia-modelopt"]
     if "+patchset." not in version and not unpatched:
         raise EnvironmentProblem(
             f"{python} has nvidia-modelopt {version}, which is not of this project's series",
@@ -87,7 +76,8 @@ def quantize(python: Path, job: QuantizeJob, reporter: Reporter) -> QuantizeResu
     out.parent.mkdir(parents=True, exist_ok=True)
     partial, log = out.with_name(f".{out.name}.partial"), out.with_name(f"{out.name}.log")
     shutil.rmtree(partial, ignore_errors=True)
-    job = replace(job, out=str(partial), captions=str(Path(job.captions).absolute()))
+    images = str(Path(job.images).absolute()) if job.images else None
+    job = replace(job, out=str(partial), captions=str(Path(job.captions).absolute()), images=images)
     try:
         result = _work(python, job, log, reporter)
         if out.exists():
@@ -101,32 +91,24 @@ def quantize(python: Path, job: QuantizeJob, reporter: Reporter) -> QuantizeResu
 
 def _work(python: Path, job: QuantizeJob, log: Path, reporter: Reporter) -> dict[str, Any]:
     read, write = os.pipe()
-    command = [str(python), str(WORKER), json.dumps(job.as_json()), str(write)]
+    arguments = [str(python), str(WORKER), json.dumps(asdict(job)), str(write)]
+    command = Command(arguments, os.environ, Path.cwd(), log, pass_fds=(write,))
     result: dict[str, Any] | None = None
-    with log.open("wb") as output, os.fdopen(read) as lines:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, pass_fds=[write]
-        )
+    task: Task | None = None
+    with os.fdopen(read) as lines, WatchedProcess(command) as process, ExitStack() as shown:
         os.close(write)
-        try:
-            with ExitStack() as shown:
-                task: Task | None = None
-                for line in lines:
-                    message = json.loads(line)
-                    result = message.get("result", result)
-                    if "task" in message:
-                        shown.close()
-                        opened = reporter.task(message["task"], message.get("total"), message.get("unit", ""))
-                        task = shown.enter_context(opened)
-                    elif "done" in message and task is not None:
-                        task.update(message["done"])
-            process.wait()
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-    if process.returncode != 0 or result is None:
-        last = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-3:]
+        for line in lines:
+            message = json.loads(line)
+            result = message.get("result", result)
+            if "task" in message:
+                shown.close()
+                opened = reporter.task(message["task"], message.get("total"), message.get("unit", ""))
+                task = shown.enter_context(opened)
+            elif "done" in message and task is not None:
+                task.update(message["done"])
+        end = process.wait()
+    if not end.succeeded or result is None:
+        last = [line for line in end.tail.splitlines() if line.strip()][-3:]
         raise BuildFailed(
             f"ModelOpt failed; its log is {log}", details=tuple(last), remedy="read the log; nothing was written"
         )

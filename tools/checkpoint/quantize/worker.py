@@ -13,6 +13,7 @@ that takes all that it depends on, so that another worker can replace a part of 
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import os
 import random
@@ -44,15 +45,16 @@ class ProgressPipe:
 class Counted:
     """A data loader that reports its progress each time that it is gone through."""
 
-    def __init__(self, loader: Any, progress: ProgressPipe) -> None:
+    def __init__(self, loader: Any, progress: ProgressPipe, unit: str) -> None:
         self.loader = loader
         self.progress = progress
+        self.unit = unit
 
     def __len__(self) -> int:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Any]:
-        self.progress.send(task="calibrate", total=len(self), unit="batches")
+        self.progress.send(task="calibrate", total=len(self), unit=self.unit)
         for number, batch in enumerate(self.loader, 1):
             yield batch
             self.progress.send(done=number)
@@ -136,7 +138,7 @@ def _text_loop(job: dict[str, Any], tokenizer: Any, device: Any, progress: Progr
         max_sample_length=job["length"],
         device=device,
     )
-    loop: Loop = create_forward_loop(dataloader=Counted(loader, progress))
+    loop: Loop = create_forward_loop(dataloader=Counted(loader, progress, "batches"))
     return loop
 
 
@@ -151,32 +153,20 @@ def _image_loop(job: dict[str, Any], model: Any, progress: ProgressPipe) -> Loop
     files = sorted(path for path in Path(job["images"]).iterdir() if path.suffix.lower() in IMAGES)[: job["samples"]]
     samples = getattr(dataset_utils, "get_dataset_samples", None) or dataset_utils._get_dataset_samples
     os.environ["COCO2017_CAPTIONS_LOCAL_PATH"] = job["captions"]
-    captions = samples("coco2017_captions_local", len(files))
+    pairs = list(zip(files, itertools.cycle(samples("coco2017_captions_local", len(files))), strict=False))
 
-    def batches() -> Iterator[Any]:
-        for number, file in enumerate(files):
-            content = [{"type": "image"}, {"type": "text", "text": captions[number % len(captions)]}]
-            text = f"<|vision_start|><|image_pad|><|vision_end|>{content[1]['text']}"
+    def loop(_: Any) -> None:
+        for file, caption in Counted(pairs, progress, "images"):
+            content = [{"type": "image"}, {"type": "text", "text": caption}]
+            text = f"<|vision_start|><|image_pad|><|vision_end|>{caption}"
             if getattr(processor, "chat_template", None):
                 text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
             with Image.open(file) as image:
-                yield processor(images=[image.convert("RGB")], text=[text], return_tensors="pt").to(model.device)
-
-    def loop(_: Any) -> None:
-        progress.send(task="calibrate", total=len(files), unit="images")
-        with torch.no_grad():
-            for number, batch in enumerate(batches(), 1):
+                batch = processor(images=[image.convert("RGB")], text=[text], return_tensors="pt").to(model.device)
+            with torch.no_grad():
                 model(**batch, use_cache=False)
-                progress.send(done=number)
 
     return loop
-
-
-def quantize(part: Any, config: dict[str, Any], calibrate: Loop) -> None:
-    """Calibrate and quantize `part` of a model in place."""
-    import modelopt.torch.quantization as mtq
-
-    mtq.quantize(part, config, forward_loop=calibrate)
 
 
 def try_out(model: Any, job: dict[str, Any], tokenizer: Any) -> None:
@@ -273,6 +263,7 @@ def main() -> None:
     began = time.monotonic()
     import modelopt
     import modelopt.torch.opt as mto
+    import modelopt.torch.quantization as mtq
     import numpy
     import torch
 
@@ -285,7 +276,8 @@ def main() -> None:
     def lap(step: str) -> None:
         seconds[step] = time.monotonic() - began - sum(seconds.values())
 
-    quantize(language_model(model), configuration(job), calibration(job, model, tokenizer, progress))
+    part, config = language_model(model), configuration(job)
+    mtq.quantize(part, config, forward_loop=calibration(job, model, tokenizer, progress))
     lap("calibrate")
     progress.send(task="try the quantized model")
     try_out(model, job, tokenizer)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,8 @@ def read_header(file: Path) -> list[TensorHeader]:
 
 def _entry(file: Path, base: int, name: str, value: Any) -> TensorHeader:
     try:
-        dtype, shape, (start, end) = value["dtype"], tuple(map(int, value["shape"])), value["data_offsets"]
+        dtype, shape = value["dtype"], tuple(map(index, value["shape"]))
+        start, end = map(index, value["data_offsets"])
         wanted = math.prod(shape) * SIZES.get(dtype, 0)
         header = TensorHeader(name, dtype, shape, file, base + start, base + end)
     except (TypeError, KeyError, ValueError) as error:

@@ -26,10 +26,10 @@ def load(folder: Path) -> tuple[Checkpoint, list[Breach]]:
     config = _read(folder / "config.json", breaches)
     exported = _read(folder / QUANT_CONFIG, breaches)
     quantizations = []
-    if isinstance(exported.get("quantization"), dict):
-        quantizations.append(_from_export(exported["quantization"]))
-    if isinstance(config.get("quantization_config"), dict):
-        quantizations.append(_from_config(config["quantization_config"]))
+    if value := _table(exported, "quantization", QUANT_CONFIG, breaches):
+        quantizations.append(_from_export(value, breaches))
+    if value := _table(config, "quantization_config", "config.json", breaches):
+        quantizations.append(_from_config(value, breaches))
     if not quantizations and not breaches:
         raise UsageError(f"{folder} holds no quantized checkpoint: {QUANT_CONFIG} is absent", remedy=_REMEDY)
     quantizations = quantizations or [Quantization("", None, None, ())]
@@ -48,19 +48,32 @@ def _read(file: Path, breaches: list[Breach]) -> dict[str, Any]:
         return {}
 
 
-def _from_export(value: dict[str, Any]) -> Quantization:
+def _table(values: dict[str, Any], key: str, file: str, breaches: list[Breach]) -> dict[str, Any]:
+    """Return the JSON object of a key, empty where there is none; a value of another type is a breach."""
+    value = values.get(key) or {}
+    if isinstance(value, dict):
+        return value
+    breaches.append(Breach("config", f"{file} {key}", "is no JSON object"))
+    return {}
+
+
+def _from_export(value: dict[str, Any], breaches: list[Breach]) -> Quantization:
+    size = value.get("group_size")
+    if size is not None and (type(size) is not int or size < 1):
+        text = f"is {size!r}, not a whole number above 0"
+        breaches.append(Breach("config", f"{QUANT_CONFIG} group_size", text))
+        size = None
     return Quantization(
         QUANT_CONFIG,
         _text(value.get("quant_algo")),
         _text(value.get("kv_cache_quant_algo")),
         _names(value.get("exclude_modules")),
-        None,
-        value.get("quantized_layers") or {},
-        value.get("group_size"),
+        layers=_layers(value, QUANT_CONFIG, breaches),
+        group_size=size,
     )
 
 
-def _from_config(value: dict[str, Any]) -> Quantization:
+def _from_config(value: dict[str, Any], breaches: list[Breach]) -> Quantization:
     cache = value.get("kv_cache_scheme")
     if isinstance(cache, dict):
         # ModelOpt writes FP8 as a scheme, and any other format by its name.
@@ -71,9 +84,18 @@ def _from_config(value: dict[str, Any]) -> Quantization:
         _text(value.get("quant_algo")),
         _text(cache),
         _names(value.get("ignore")),
-        value.get("config_groups") or {},
-        value.get("quantized_layers") or {},
+        layers=_layers(value, "config.json", breaches),
+        groups=_table(value, "config_groups", "config.json", breaches),
+        method=value.get("quant_method"),
     )
+
+
+def _layers(value: dict[str, Any], file: str, breaches: list[Breach]) -> dict[str, str | None]:
+    table = _table(value, "quantized_layers", file, breaches)
+    layers = {name: _text(layer.get("quant_algo")) for name, layer in table.items() if isinstance(layer, dict)}
+    if unnamed := [name for name in table if not layers.get(name)]:
+        breaches.append(Breach("config", f"{file} quantized_layers", f"names no quant_algo of {several(unnamed)}"))
+    return layers
 
 
 def _text(value: Any) -> str | None:

@@ -16,17 +16,18 @@ from checkpoint.reading.header import TensorHeader
 class Quantization:
     """The quantization by one configuration file, `config.json` or `hf_quant_config.json`.
 
-    `algo` is the `quant_algo`, `cache` the KV cache's; `exclude` are patterns of modules, `layers` the formats of
-    single layers in a mixed checkpoint.
+    `algo` is the `quant_algo`, `cache` the KV cache's; `exclude` are patterns of modules, `layers` the `quant_algo` of
+    single layers in a mixed checkpoint. config.json alone has `groups` and a `method`.
     """
 
     file: str
     algo: str | None
     cache: str | None
     exclude: tuple[str, ...]
-    groups: dict[str, Any] | None = None
-    layers: dict[str, Any] = field(default_factory=dict)
+    layers: dict[str, str | None] = field(default_factory=dict)
     group_size: int | None = None
+    groups: dict[str, Any] | None = None
+    method: object = None
 
 
 @dataclass(frozen=True)

@@ -28,14 +28,7 @@ EPILOG = """\b
 Exit codes are listed in docs/exit-codes.md."""
 
 
-@click.group(
-    cls=LazyGroup,
-    package="regression.cli",
-    entries=COMMANDS,
-    renamed=RENAMED,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=EPILOG,
-)
+@click.group(cls=LazyGroup, package="regression.cli", entries=COMMANDS, renamed=RENAMED, epilog=EPILOG)
 @click.version_option(__version__, prog_name="regression")
 def group() -> None:
     """Quantize a model with and without the patches, serve it, compare, report."""

@@ -43,9 +43,9 @@ def make_model_command(
 
     from regression.effects.cache import digest
     from regression.effects.machine import probe
-    from regression.effects.process import interrupt_on_termination
     from toolkit.console import print_json
     from toolkit.errors import LocalChanges
+    from toolkit.process import interrupt_on_termination
 
     interrupt_on_termination()
     if out is not None and out.exists():

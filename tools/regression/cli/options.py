@@ -14,8 +14,8 @@ from toolkit.extras import need
 
 if TYPE_CHECKING:
     from regression.effects.cache import StepCache
-    from regression.effects.machine import Python
     from regression.session.fixture import Maker
+    from toolkit.python import Python
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)

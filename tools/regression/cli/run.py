@@ -43,7 +43,6 @@ def run_command(
     need_libraries()
     from patchset.project.project import find_root
     from regression.effects.machine import hardware, probe
-    from regression.effects.process import interrupt_on_termination
     from regression.figures.verdict import EXIT_CODE, Verdict
     from regression.report.compare import compare
     from regression.report.read import read_report
@@ -53,6 +52,7 @@ def run_command(
     from regression.values.result import ScenarioResult
     from regression.values.scenario import read_folder
     from toolkit.console import Terminal, console, escape, print_json
+    from toolkit.process import interrupt_on_termination
 
     interrupt_on_termination()
     root = root.resolve() if root is not None else find_root(Path.cwd())

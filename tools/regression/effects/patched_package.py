@@ -84,8 +84,8 @@ def build(
     """
     patches, files = changed(site, package, series, without)
     for edit in edits:
-        before = files[edit.file] if edit.file in files else _read(site / edit.file)
-        before = before or b""
+        file = site / edit.file
+        before = files.get(edit.file, file.read_bytes() if file.is_file() else None) or b""
         if before.count(edit.old.encode()) != 1:
             raise UsageError(f"the text to replace does not stand exactly once in {edit.file}", details=(edit.old,))
         files[edit.file] = before.replace(edit.old.encode(), edit.new.encode())
@@ -99,10 +99,6 @@ def build(
             target.write_bytes(data)
     blobs = {path: blob_id(data) if data is not None else None for path, data in sorted(files.items())}
     return PatchedPackage(folder, patches, blobs)
-
-
-def _read(file: Path) -> bytes | None:
-    return file.read_bytes() if file.is_file() else None
 
 
 def _mirror(source: Path, target: Path, changed: set[Path]) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import zip_longest
 from typing import Any
 
 import numpy
@@ -129,10 +130,7 @@ def kl_divergence(reference: Array, other: Array) -> NDArray[numpy.float64]:
 
 def first_divergence(one: Sequence[int], other: Sequence[int]) -> int | None:
     """Return the index of the first token that differs, or None; a missing token differs from any."""
-    for index, (a, b) in enumerate(zip(one, other, strict=False)):
-        if a != b:
-            return index
-    return None if len(one) == len(other) else min(len(one), len(other))
+    return next((index for index, (a, b) in enumerate(zip_longest(one, other)) if a != b), None)
 
 
 def _of_divergence(figure: Callable[[NDArray[numpy.float64]], Any]) -> Callable[[Pair], float]:
@@ -154,15 +152,11 @@ def _perplexity_ratio(pair: Pair) -> float:
         return float(numpy.exp(before - after))
 
 
-def _p99(divergence: NDArray[numpy.float64]) -> Any:
-    return numpy.quantile(divergence, 0.99)
-
-
 METRICS: tuple[Metric, ...] = (
     Metric("tokens", "tokens", lambda pair: len(pair.targets), "{}"),
     Metric("kl_mean", "KL mean", _of_divergence(numpy.mean), unit="nats", ideal=0.0,
            limit=Limit("kl-mean", "KL mean", noisy=True)),
-    Metric("kl_p99", "KL p99", _of_divergence(_p99), unit="nats", ideal=0.0),
+    Metric("kl_p99", "KL p99", _of_divergence(partial(numpy.quantile, q=0.99)), unit="nats", ideal=0.0),
     Metric("kl_max", "KL max", _of_divergence(numpy.max), unit="nats", ideal=0.0,
            limit=Limit("kl-max", "KL max", noisy=True), change="largest divergence"),
     Metric("top1_agreement", "top-1", _agreement, "{:.4f}", ideal=1.0,

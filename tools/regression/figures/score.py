@@ -20,10 +20,6 @@ class Score:
     low: float
     high: float
 
-    @property
-    def share(self) -> float:
-        return self.right / self.n
-
 
 @dataclass(frozen=True)
 class Paired:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,15 +29,12 @@ def compare(old: ReportJson, new: ReportJson) -> Difference:
     """Return the differences: of the identities, then of verdicts, checks, figures and times."""
     lines = _identity(old["identity"], new["identity"])
     worse = []
-    before = {item["name"]: item for item in old["scenarios"]}
-    after = {item["name"]: item for item in new["scenarios"]}
+    before, after = ({item["name"]: item for item in report["scenarios"]} for report in (old, new))
     lines += [f"{name}: is gone" for name in before if name not in after]
     lines += [f"{name}: is new, {item['verdict']}" for name, item in after.items() if name not in before]
     same_machine = old["identity"]["hardware"] == new["identity"]["hardware"]
-    for name, item in after.items():
-        if name not in before:
-            continue
-        was = before[name]
+    for was, item in _matching(old["scenarios"], new["scenarios"], "name"):
+        name = item["name"]
         if was["verdict"] != item["verdict"]:
             lines.append(f"{name}: {was['verdict']} became {item['verdict']}" + _why(was, item))
             # What passed and now is not run may hide anything.
@@ -46,6 +44,16 @@ def compare(old: ReportJson, new: ReportJson) -> Difference:
         if same_machine:
             lines += [f"{name}: {line}" for line in _times(was, item)]
     return Difference(lines, worse)
+
+
+def _matching(
+    old: list[dict[str, Any]], new: list[dict[str, Any]], *keys: str
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Yield the entries of two lists that have the same values of `keys`."""
+    before = {tuple(entry[key] for key in keys): entry for entry in old}
+    for entry in new:
+        if (was := before.get(tuple(entry[key] for key in keys))) is not None:
+            yield was, entry
 
 
 def _identity(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
@@ -84,21 +92,16 @@ def _why(was: dict[str, Any], item: dict[str, Any]) -> str:
 def _checks(was: dict[str, Any], item: dict[str, Any]) -> list[str]:
     if was["verdict"] != item["verdict"]:
         return []
-    before = {check["name"]: check for check in was["checks"]}
     return [
-        f"{check['name']}: {before[check['name']]['verdict']} became {check['verdict']} ({check['actual']})"
-        for check in item["checks"]
-        if check["name"] in before and before[check["name"]]["verdict"] != check["verdict"]
+        f"{check['name']}: {old['verdict']} became {check['verdict']} ({check['actual']})"
+        for old, check in _matching(was["checks"], item["checks"], "name")
+        if old["verdict"] != check["verdict"]
     ]
 
 
 def _figures(was: dict[str, Any], item: dict[str, Any]) -> list[str]:
     lines = []
-    before = {(one["side"], one["reference"]): one for one in was["fidelity"]}
-    for one in item["fidelity"]:
-        old = before.get((one["side"], one["reference"]))
-        if old is None:
-            continue
+    for old, one in _matching(was["fidelity"], item["fidelity"], "side", "reference"):
         for metric in metrics.METRICS:
             was_value, value = old.get(metric.key), one.get(metric.key)
             if not metric.change or was_value is None or value is None:
@@ -107,10 +110,8 @@ def _figures(was: dict[str, Any], item: dict[str, Any]) -> list[str]:
             if high > FACTOR * low:
                 change = f"{metric.change} {was_value:.3g} became {value:.3g} {metric.unit}".rstrip()
                 lines.append(f"{one['side']} against {one['reference']}: {change}")
-    scores = {one["side"]: one for one in was["tasks"]}
-    for one in item["tasks"]:
-        score = scores.get(one["side"])
-        if score is not None and (score["right"], score["n"]) != (one["right"], one["n"]):
+    for score, one in _matching(was["tasks"], item["tasks"], "side"):
+        if (score["right"], score["n"]) != (one["right"], one["n"]):
             inside = score["low"] <= one["right"] / one["n"] <= score["high"]
             lines.append(
                 f"{one['side']}: {score['right']} of {score['n']} right became {one['right']} of {one['n']}, "
@@ -122,10 +123,9 @@ def _figures(was: dict[str, Any], item: dict[str, Any]) -> list[str]:
 def _times(was: dict[str, Any], item: dict[str, Any]) -> list[str]:
     """Return a line for each time whose ranges do not even touch."""
     lines = []
-    before = {side["side"]: side["timings"] for side in was["sides"]}
-    for side in item["sides"]:
+    for before, side in _matching(was["sides"], item["sides"], "side"):
         for key, values in side["timings"].items():
-            old = before.get(side["side"], {}).get(key)
+            old = before["timings"].get(key)
             if not old or (min(old) <= max(values) and min(values) <= max(old)):
                 continue
             ratio = statistics.median(values) / statistics.median(old)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,7 @@ def _environment(*, html: bool) -> Environment:
 
 
 def _context(report: ReportJson, difference: list[str] | None) -> dict[str, Any]:
-    counts: dict[str, int] = {}
-    for item in report["scenarios"]:
-        counts[item["verdict"]] = counts.get(item["verdict"], 0) + 1
+    counts = Counter(item["verdict"] for item in report["scenarios"])
     columns = [metric for metric in metrics.METRICS if metric.title]
     return {"report": report, "counts": counts, "labels": _LABELS, "columns": columns, "difference": difference}
 
@@ -75,10 +74,7 @@ def spread(values: list[float], unit: str = "s") -> str:
 
 def kernels(contract: dict[str, Any]) -> list[tuple[str, int]]:
     """Return each method and kernel that vLLM chose, with the number of layers that have it."""
-    counts: dict[str, int] = {}
-    for kind in contract.get("layers", {}).values():
-        counts[kind] = counts.get(kind, 0) + 1
-    return sorted(counts.items())
+    return sorted(Counter(contract.get("layers", {}).values()).items())
 
 
 def _figure(value: float | None) -> str:
@@ -99,14 +95,8 @@ def _plots(item: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the titles and plots of a scenario, as far as it has figures for them."""
     plots = []
     if item["fidelity"]:
-        rows = [
-            Bar(
-                f"{one['side']} / {one['reference']}",
-                one["kl_max"],
-                note=f"{one['kl_max']:.2g}, mean {one['kl_mean']:.2g}",
-            )
-            for one in item["fidelity"]
-        ]
+        note = "{kl_max:.2g}, mean {kl_mean:.2g}".format
+        rows = [Bar("{side} / {reference}".format(**one), one["kl_max"], note=note(**one)) for one in item["fidelity"]]
         plots.append(("Largest divergence of a token, nats (side / reference)", logarithmic("divergence", rows)))
     if item["tasks"]:
         first = item["tasks"][0]
@@ -115,18 +105,8 @@ def _plots(item: dict[str, Any]) -> list[tuple[str, str]]:
         plots.append(("Share of right answers, with 95 % intervals", linear("right answers", rows, top=1.0)))
     timed = [side for side in item["sides"] if side["timings"]]
     for key, label in _LABELS.items():
-        factor, unit = (1.0, "") if key == "throughput" else (1e3, " ms")
-        rows = [
-            Bar(
-                side["side"],
-                statistics.median(side["timings"][key]) * factor,
-                min(side["timings"][key]) * factor,
-                max(side["timings"][key]) * factor,
-            )
-            for side in timed
-        ]
-        if rows:
-            plots.append(
-                (f"{label.capitalize()}{', tokens/s' if key == 'throughput' else ''}", linear(label, rows, unit=unit))
-            )
+        factor, unit, suffix = (1.0, "", ", tokens/s") if key == "throughput" else (1e3, " ms", "")
+        values = {side["side"]: [value * factor for value in side["timings"][key]] for side in timed}
+        if rows := [Bar(name, statistics.median(row), min(row), max(row)) for name, row in values.items()]:
+            plots.append((f"{label.capitalize()}{suffix}", linear(label, rows, unit=unit)))
     return plots

@@ -20,13 +20,14 @@ from typing import Any
 
 from patchset.model.series import Series
 from regression.effects.cache import StepCache, digest, named_files
-from regression.effects.machine import Hardware, Python
+from regression.effects.machine import Hardware, environment
 from regression.effects.patched_package import PatchedPackage, build
-from regression.effects.process import Command, ProcessEnd, environment, run_commands
 from regression.values.scenario import Edit
 from toolkit.errors import EnvironmentProblem, PatchsetError
 from toolkit.files import sha256_of
+from toolkit.process import Command, ProcessEnd, run_commands
 from toolkit.progress import Reporter
+from toolkit.python import Python
 
 WORKERS = Path(__file__).parents[1] / "workers"
 TAIL = 6000  # characters of an error that are kept
@@ -124,7 +125,11 @@ class Bench:
                 task.update(size)
         return digest(*paths, sha256=self._contents.__getitem__)
 
-    def package(self, name: str, python: Python, variant: Variant) -> PatchedPackage | None:
+    def python(self, upstream: str) -> Python:
+        """Return the environment that an upstream is in."""
+        return self.quantize if upstream == "modelopt" else self.serve
+
+    def package(self, name: str, variant: Variant) -> PatchedPackage | None:
         """Return an upstream's patched package, built once in a session; None where it is as released.
 
         Raises:
@@ -132,6 +137,7 @@ class Bench:
         """
         if variant.series is None:
             return None
+        python = self.python(name)
         if name not in python.sites:
             raise EnvironmentProblem(f"{python.path} has no {name}", remedy="name an environment that it is in")
         planted = hashlib.sha256(repr(variant.edits).encode()).hexdigest()[:8] if variant.edits else "none"
@@ -143,14 +149,24 @@ class Bench:
             )
         return self._packages[key]
 
-    def inputs(self, python: Python, package: PatchedPackage | None, *workers: str) -> dict[str, object]:
-        """Return the inputs of a step beside its job: versions, changed files, our workers, the machine."""
-        return {
+    def step(
+        self, upstream: str, variant: Variant, *workers: str, inputs: Mapping[str, object], **rest: Any
+    ) -> WorkerStep:
+        """Return the step that the first of `workers`, which imports the others, does in an upstream's environment.
+
+        Beside `inputs` it depends on versions, changed files, our workers and the machine.
+        """
+        python, package = self.python(upstream), self.package(upstream, variant)
+        every = {
             "versions": python.versions,
             "changed": dict(package.blobs) if package is not None else {},
             "scripts": digest(*(WORKERS / f"{name}.py" for name in ("items", "progress_lines", *workers))),
             "hardware": [self.hardware.cpu, *self.hardware.gpus],
+            **inputs,
         }
+        return WorkerStep(
+            worker=workers[0], python=python, package=package, inputs=every, variant=variant.title, **rest
+        )
 
     def do(self, step: WorkerStep) -> StepOutput:
         """Return a step's output; the step is done now if it is not kept.
@@ -199,16 +215,16 @@ class Bench:
         self, batches: Sequence[list[WorkerStep]], title: str, limit: int = 1
     ) -> Generator[tuple[list[WorkerStep], ProcessEnd, Path]]:
         """Run each batch in a process, and yield the batch, the process's end, and its log."""
-        commands = {id(command): (command, batch) for batch in batches for command in [self._command(batch)]}
+        commands = {self._command(batch): batch for batch in batches}
         if not commands:
             return
         begin = time.monotonic()
         with (
-            self.reporter.task(title, sum(command.steps for command, _ in commands.values()), "steps") as task,
-            closing(run_commands([command for command, _ in commands.values()], limit, task)) as ends,
+            self.reporter.task(title, sum(command.steps for command in commands), "steps") as task,
+            closing(run_commands([*commands], limit, task)) as ends,
         ):
             for command, end in ends:
-                _, batch = commands[id(command)]
+                batch = commands[command]
                 self.processes.append(
                     {
                         "process": f"{batch[0].kind} {batch[0].variant}",

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from regression.effects.cache import StepCache, digest
-from regression.effects.machine import Python
-from regression.effects.process import Command, WatchedProcess, environment
+from regression.effects.machine import environment
 from regression.session.bench import WORKERS, Unfinished, raise_unfinished
 from toolkit.errors import UsageError
+from toolkit.process import Command, WatchedProcess
 from toolkit.progress import Reporter
+from toolkit.python import Python
 
 SCRIPTS = ("train", "batches", "scenes", "shapes_model", "outliers", "fake_quant", "progress_lines")
 TIMEOUT = 3600.0
@@ -101,7 +102,7 @@ class Maker:
             arguments = [str(self.python.path), str(WORKERS / f"{script}.py"), str(folder / "fixture"), *options]
             env = environment(OMP_NUM_THREADS=str(self.cores), OMP_WAIT_POLICY="PASSIVE")
             command = Command(arguments, env, folder, log, TIMEOUT)
-            with self.reporter.task(title, None, unit) as task, WatchedProcess(command, task) as process:
+            with self.reporter.task(title, None, unit) as task, WatchedProcess(command, task.update) as process:
                 end = process.wait()
             raise_unfinished(title, end, TIMEOUT, log)
             if not end.succeeded:

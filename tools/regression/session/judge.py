@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy
@@ -70,23 +70,20 @@ def _distances(
 ) -> tuple[list[PairFigures], list[ScenarioCheck]]:
     """Return the figures of the noise floors and the distances, and the checks of the distances."""
     repeated = [side.name for side in scenario.sides if f"{side.name}, again" in evidence.served]
-    relative = [distance for distance in scenario.distances if distance.fake_quant_times is not None]
-    total = len(repeated) + len(scenario.distances) + len(relative)
     checks: list[ScenarioCheck] = []
     pairs: list[PairFigures] = []
-    with reporter.task(f"compare {scenario.name}", total, "pairs") as task:
+    with reporter.task(f"compare {scenario.name}", len(repeated) + len(scenario.distances), "pairs") as task:
         for number, name in enumerate(repeated, 1):
             pairs += _compare(evidence, name, f"{name}, again")
             task.update(number)
         noise = max((pair.figures["kl_max"] or 0.0 for pair in pairs), default=0.0)
-        count = len(repeated)
-        for distance in scenario.distances:
+        for number, distance in enumerate(scenario.distances, len(repeated) + 1):
             pair = _compare(evidence, distance.side, distance.reference)
-            own = _compare(evidence, "fake-quant", distance.reference) if pair and distance in relative else []
+            relative = pair and distance.fake_quant_times is not None
+            own = _compare(evidence, "fake-quant", distance.reference) if relative else []
             pairs += [*pair, *own]
             checks += _distance_checks(distance, pair, own, noise)
-            count += 2 if distance in relative else 1
-            task.update(count)
+            task.update(number)
     return pairs, checks
 
 
@@ -148,10 +145,7 @@ def _task(
 
     task = TaskScore(
         side=side,
-        right=score.right,
-        n=score.n,
-        low=score.low,
-        high=score.high,
+        **asdict(score),
         reference_right=sum(theirs),
         p_value=flips.p_value,
         lost=tuple(flipped(index) for index in flips.lost),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from toolkit.progress import Reporter
 SAMPLES = 128  # calibration captions
 LENGTH = 512  # tokens of one, at most
 BATCH = 16  # captions at a time
+PATHS = ("model", "out", "captions", "items", "calibration")  # of a job; its inputs have the contents
 # The scenarios' mixed format is this one with 4-bit weights in the MLPs.
 MIXED_BASE = "int8_wo"
 LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -32,21 +34,20 @@ def quantize_step(
     bench: Bench, fixture: Fixture, scenario: Scenario, variant: Variant, *, vision: bool = False
 ) -> WorkerStep:
     """Return the step that writes the scenario's checkpoint; `vision` plants a defect: a quantized vision tower."""
-    package = bench.package("modelopt", bench.quantize, variant)
     mixed = scenario.format == "int8_mixed"
-    job = QuantizeJob(
-        model=str(fixture.model),
-        out="",
-        config=by_name(MIXED_BASE if mixed else scenario.format).config or "",
-        cache_config=CACHES["fp8" if scenario.kv == "fp8" else "none"],
-        captions=str(fixture.captions),
-        images="",
-        samples=SAMPLES,
-        length=LENGTH,
-        batch=BATCH,
-        device=scenario.device,
-        alpha=None,
-    ).as_json() | {
+    job = asdict(
+        QuantizeJob(
+            model=str(fixture.model),
+            out="",
+            config=by_name(MIXED_BASE if mixed else scenario.format).config or "",
+            cache_config=CACHES["fp8" if scenario.kv == "fp8" else "none"],
+            captions=str(fixture.captions),
+            samples=SAMPLES,
+            length=LENGTH,
+            batch=BATCH,
+            device=scenario.device,
+        )
+    ) | {
         "dtype": scenario.dtype,
         "limit": scenario.items or None,
         "foldable": scenario.foldable,
@@ -54,25 +55,21 @@ def quantize_step(
         "whole": scenario.whole,
         "dead channel": scenario.dead_channel,
         "vision": vision,
-    }
-    places = {
         "items": str(fixture.items),
         "calibration": str(fixture.calibration) if fixture.calibration is not None else None,
     }
-    return WorkerStep(
+    return bench.step(
+        "modelopt",
+        variant,
+        *("quantize", "foldable"),
         kind="quantize",
-        worker="quantize",
         title=f"quantize {scenario.name} {variant.title}",
-        python=bench.quantize,
-        package=package,
         inputs={
-            **bench.inputs(bench.quantize, package, "quantize", "foldable"),
             "worker": digest(WORKER),
             "fixture": bench.digest(*fixture.files),
-            "job": {key: value for key, value in job.items() if key not in ("model", "out", "captions")},
+            "job": {key: value for key, value in job.items() if key not in PATHS},
         },
-        job={**job, **places},
-        variant=variant.title,
+        job=job,
         environment={},
         timeout=scenario.timeout,
         imports=(WORKER.parent,),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -48,22 +49,13 @@ def serve_step(
         "timings": scenario.timings and timed,
         "compiled": scenario.compiled,
     }
-    package = bench.package("vllm", bench.serve, variant)
-    return WorkerStep(
+    return bench.step(
+        "vllm",
+        variant,
+        "serve",
         kind="serve",
-        worker="serve",
         title=f"serve {scenario.name} {variant.title}" + (f", run {run}" if run > 1 else ""),
-        python=bench.serve,
-        package=package,
-        inputs={
-            **bench.inputs(bench.serve, package, "serve"),
-            "checkpoint": bench.digest(checkpoint),
-            "items": bench.digest(*fixture.files),
-            "job": job,
-            "run": run,
-        },
-        job={**job, "model": str(checkpoint), "items": str(fixture.items)},
-        variant=variant.title,
+        **_served(bench, fixture, checkpoint, job, run=run),
         environment=ENGINE,
         timeout=scenario.timeout,
         refusal=refusal,
@@ -75,24 +67,23 @@ def http_step(bench: Bench, fixture: Fixture, scenario: Scenario, checkpoint: Pa
     """Return the step that starts `vllm serve`, sends it requests with the openai client, and ends it."""
     options = ["--dtype", scenario.dtype, "--max-model-len", str(LENGTH), "--kv-cache-memory-bytes", str(CACHE)]
     job = {"server": [*_server(bench)], "options": options, "timeout": scenario.timeout}
-    package = bench.package("vllm", bench.serve, variant)
-    return WorkerStep(
+    return bench.step(
+        "vllm",
+        variant,
+        *("serve_http", "http_client"),
         kind="http",
-        worker="serve_http",
         title=f"serve {scenario.name} over HTTP {variant.title}",
-        python=bench.serve,
-        package=package,
-        inputs={
-            **bench.inputs(bench.serve, package, "serve_http", "http_client"),
-            "checkpoint": bench.digest(checkpoint),
-            "items": bench.digest(*fixture.files),
-            "job": job,
-        },
-        job={**job, "model": str(checkpoint), "items": str(fixture.items)},
-        variant=variant.title,
+        **_served(bench, fixture, checkpoint, job),
         environment=COMMON,
         timeout=scenario.timeout,
     )
+
+
+def _served(bench: Bench, fixture: Fixture, checkpoint: Path, job: dict[str, Any], **more: object) -> dict[str, Any]:
+    """Return the job of a step that serves a checkpoint, and the inputs that it depends on, `more` among them."""
+    digests = {"checkpoint": bench.digest(checkpoint), "items": bench.digest(*fixture.files)}
+    paths = {"model": str(checkpoint), "items": str(fixture.items)}
+    return {"inputs": {**digests, "job": job, **more}, "job": {**job, **paths}}
 
 
 def _server(bench: Bench) -> tuple[str, ...]:
@@ -117,7 +108,7 @@ def converted(bench: Bench, checkpoint: Path) -> Path:
 
     def work(folder: Path) -> dict[str, Any]:
         shutil.rmtree(folder / "converted", ignore_errors=True)
-        return convert(checkpoint, folder / "converted", bench.reporter).as_json()
+        return asdict(convert(checkpoint, folder / "converted", bench.reporter))
 
     bench.cache.run("convert", inputs, work)
     return bench.cache.path("convert", inputs) / "converted"

@@ -60,7 +60,7 @@ def run_session(
     # Everything is patched first: quantizing takes minutes, and an environment that does not hold the base ends it all.
     for each in ready:
         for side in each.scenario.sides:
-            bench.package("vllm", bench.serve, each.variant(side))
+            bench.package("vllm", each.variant(side))
     bench.do_ahead([each.quantize_step for each in ready if each.quantize_step is not None], "quantize")
     for each in ready:
         each.quantize()
@@ -119,7 +119,6 @@ def _identity(
                     patch.name: {
                         "scenarios": controls.get(patch.name, []),
                         "reason": reasons.get(patch.name, ""),
-                        # The trailer's name before it was `Test`.
                         "tests": values(patch.header, "Test"),
                     }
                     for patch in series.patches

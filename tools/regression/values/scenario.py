@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import TypeVar
 
 from checkpoint.formats import QUANTIZE_NAMES
 from regression.figures.metrics import limited
@@ -22,6 +23,8 @@ NEEDS = ("amx", "avx512", "sm_100", "vnni")
 OUTCOMES = ("served", "refused")
 # Keys of earlier versions.
 RENAMED = {"asleep": "dead-channel"}
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -116,10 +119,8 @@ def read_folder(folder: Path, names: Sequence[str] = ()) -> tuple[tuple[Scenario
         SeriesError: files break their format; every place is named.
     """
     findings: list[Finding] = []
-    scenarios = [_parse_scenario(file, findings) for file in sorted(folder.glob("*.toml"))]
-    defects = [_parse_defect(file, findings) for file in sorted((folder / "defects").glob("*.toml"))]
-    known = {item.name: item for item in scenarios if item is not None}
-    planted = {item.name: item for item in defects if item is not None}
+    known = _parse(folder, findings, _scenario)
+    planted = _parse(folder / "defects", findings, _defect)
     for item in planted.values():
         if item.scenario not in known and not findings:
             findings.append(Finding(item.file, f"there is no scenario {item.scenario!r}; known: {', '.join(known)}"))
@@ -152,52 +153,50 @@ def read_controls(folder: Path) -> tuple[dict[str, list[str]], dict[str, str]]:
         for name in sorted(name for name in left_out if name is not None):
             controls.setdefault(name, []).append(scenario.name)
     findings: list[Finding] = []
-    reasons: dict[str, str] = {}
-    for file in sorted((folder / "uncontrolled").glob("*.toml")):
-        table = read_table(file, findings)
-        if table is not None:
-            reasons[file.stem] = table.text("reason") or ""
-            table.finish()
-            if file.stem in controls:
-                findings.append(Finding(file, f"says why there is no control, but {controls[file.stem][0]} is one"))
+    reasons = _parse(folder / "uncontrolled", findings, lambda table: table.text("reason") or "")
+    for name in sorted(reasons.keys() & controls):
+        file = folder / f"uncontrolled/{name}.toml"
+        findings.append(Finding(file, f"says why there is no control, but {controls[name][0]} is one"))
     refuse(findings, str(folder))
     return controls, reasons
 
 
-def _parse_defect(file: Path, findings: list[Finding]) -> PlantedDefect | None:
-    """Return the defect of a file; breaches of its format are added to `findings`, and then there may be none."""
-    table = read_table(file, findings)
-    if table is None:
-        return None
-    before = len(findings)
+def _parse(folder: Path, findings: list[Finding], parse: Callable[[Table], Value]) -> dict[str, Value]:
+    """Return the values of a folder's files, by name, without those that add a breach of the format to `findings`."""
+    values = {}
+    for file in sorted(folder.glob("*.toml")):
+        before, table = len(findings), read_table(file, findings)
+        if table is not None:
+            value = parse(table)
+            table.finish()
+            if len(findings) == before:
+                values[file.stem] = value
+    return values
+
+
+def _defect(table: Table) -> PlantedDefect:
     edits = []
     for item in table.tables("edit"):
         edits.append(Edit(item.text("file") or "", item.text("old") or "", item.text("new") or ""))
         item.finish()
     defect = PlantedDefect(
-        file=file,
-        name=file.stem,
+        file=table.file,
+        name=table.file.stem,
         title=table.text("title") or "",
         scenario=table.text("scenario") or "",
         edits=tuple(edits),
         vision=table.flag("vision"),
     )
     if not defect.edits and not defect.vision:
-        findings.append(Finding(file, "plants nothing: there is neither an [[edit]] nor vision = true"))
-    table.finish()
-    return defect if len(findings) == before else None
+        table.findings.append(Finding(table.file, "plants nothing: there is neither an [[edit]] nor vision = true"))
+    return defect
 
 
-def _parse_scenario(file: Path, findings: list[Finding]) -> Scenario | None:
-    """Return the scenario of a file; see `_parse_defect`."""
-    table = read_table(file, findings)
-    if table is None:
-        return None
-    before = len(findings)
+def _scenario(table: Table) -> Scenario:
     sides = tuple(_side(item) for item in table.tables("side"))
     scenario = Scenario(
-        file=file,
-        name=file.stem,
+        file=table.file,
+        name=table.file.stem,
         title=table.text("title") or "",
         device=table.choice("device", DEVICES, "cpu"),
         needs=_needs(table),
@@ -221,14 +220,13 @@ def _parse_scenario(file: Path, findings: list[Finding]) -> Scenario | None:
         distances=tuple(_distance(item, sides) for item in table.tables("distance")),
     )
     if not sides and scenario.quantize_refused is None and scenario.export_refused is None:
-        findings.append(Finding(file, "has no [[side]]: nothing would be served"))
+        table.findings.append(Finding(table.file, "has no [[side]]: nothing would be served"))
     for name in sorted({side.name for side in sides if [item.name for item in sides].count(side.name) > 1}):
-        findings.append(Finding(file, f"two sides are called {name!r}"))
+        table.findings.append(Finding(table.file, f"two sides are called {name!r}"))
     for old in RENAMED.keys() & table.values:
         table.flag(old)
         table.add(old, f"`{old}` is now `{RENAMED[old]}`")
-    table.finish()
-    return scenario if len(findings) == before else None
+    return scenario
 
 
 def _needs(table: Table) -> tuple[str, ...]:

@@ -12,9 +12,7 @@ those of a trained one, and outliers.py's channels are inserted, so that the eff
 
 from __future__ import annotations
 
-import argparse
 import math
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,25 +28,19 @@ ITEMS = (24, 8)  # images and texts
 HEAD = 5.0  # standard deviation of the logits: the likeliest few of 151 936 tokens then share the mass
 
 
-def config(ids: dict[str, int], layers: int) -> Any:
+def config(tokens: Any, layers: int) -> Any:
     """Return the configuration that Qwen2.5-VL-3B-Instruct publishes, but for its embeddings: they are not tied."""
-    from transformers import Qwen2_5_VLConfig
-
-    rope = {"rope_type": "default", "type": "default", "mrope_section": [16, 24, 24], "rope_theta": 1e6}
-    return Qwen2_5_VLConfig(
-        text_config={
+    return shapes_model.configuration(
+        tokens,
+        {"mrope_section": [16, 24, 24], "rope_theta": 1e6},
+        {
             "vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": layers,
-            "num_attention_heads": 16, "num_key_value_heads": 2, "max_position_embeddings": 32768,
-            "rms_norm_eps": 1e-6, "tie_word_embeddings": False, "rope_parameters": rope, "rope_scaling": rope,
-            "bos_token_id": None, "eos_token_id": ids["<|im_end|>"], "pad_token_id": ids["<|endoftext|>"],
+            "num_attention_heads": 16, "num_key_value_heads": 2, "max_position_embeddings": 32768, "rms_norm_eps": 1e-6,
         },
-        vision_config={
+        {
             "depth": 32, "hidden_size": 1280, "num_heads": 16, "intermediate_size": 3420, "out_hidden_size": 2048,
-            "fullatt_block_indexes": [7, 15, 23, 31], "window_size": 112, "patch_size": shapes_model.PATCH,
-            "spatial_merge_size": shapes_model.MERGE,
+            "fullatt_block_indexes": [7, 15, 23, 31],
         },
-        tie_word_embeddings=False,
-        **shapes_model.token_ids(ids),
     )  # fmt: skip
 
 
@@ -82,21 +74,11 @@ def build(config: Any, seed: int, device: str) -> Any:
 
 def main() -> None:
     """Build the model, write the fixture."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--layers", type=int, default=LAYERS)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cpu")
-    options = parser.parse_args()
+    options = train.parse_arguments("layers", LAYERS)
     known, held = scenes()
     tokens = train.tokenizer(known)
-    ids = {name: tokens.convert_tokens_to_ids(name) for name in shapes_model.SPECIAL}
-    model = build(config(ids, options.layers), options.seed, options.device)
-    options.folder.mkdir(parents=True)
-    model.save_pretrained(options.folder / "model")
-    shapes_model.write_processor(tokens, options.folder / "model")
-    train.write_calibration(options.folder, known, options.seed)
-    train.write_items(options.folder / "items.json", held, *ITEMS, options.seed + 3)
+    model = build(config(tokens, options.layers), options.seed, options.device)
+    train.write_fixture(options.folder, model, tokens, known, held, ITEMS, options.seed)
 
 
 if __name__ == "__main__":

@@ -66,21 +66,20 @@ class Peak:
     """The largest memory since its start, in bytes: of the GPU, or resident in this process."""
 
     def __init__(self, device: str) -> None:
-        self.cuda = device == "cuda"
-        if self.cuda:
+        self.cuda: Any = None
+        if device == "cuda":
             import torch
 
-            torch.cuda.reset_peak_memory_stats()
+            self.cuda = torch.cuda
+            self.cuda.reset_peak_memory_stats()
         # proc(5): 5 sets the peak back to what is resident now; where that may not be, it is the process's own.
         with suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")
 
     def bytes(self) -> int:
         """Return the largest memory until now."""
-        if self.cuda:
-            import torch
-
-            return int(torch.cuda.max_memory_allocated())
+        if self.cuda is not None:
+            return int(self.cuda.max_memory_allocated())
         with suppress(OSError, StopIteration, ValueError):
             lines = Path("/proc/self/status").read_text().splitlines()
             return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) * 1024

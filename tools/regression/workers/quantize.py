@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import modelopt.torch.opt as mto
+import modelopt.torch.quantization as mtq
 import numpy
 import torch
 import worker
@@ -114,7 +115,7 @@ def quantize(job: dict[str, Any], steps: StepProgress) -> dict[str, Any]:
         prompts.calibrate(model)
 
     started = time.perf_counter()
-    worker.quantize(part, configuration(job), calibrate)
+    mtq.quantize(part, configuration(job), forward_loop=calibrate)
     if job["foldable"]:
         foldable.make_foldable(model, lambda: calibrate(part))
     seconds = time.perf_counter() - started

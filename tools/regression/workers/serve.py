@@ -110,22 +110,20 @@ def timings(llm: Any, items: list[Item]) -> dict[str, list[float]]:
     """Return ROUNDS measurements of each: seconds to the first token, seconds a token, tokens a second."""
     from vllm import SamplingParams
 
-    single, many = prompt(items[0]), [prompt(item) for item in items[:32]]
+    def generate(prompts: list[dict[str, Any]], tokens: int) -> float:
+        sampling = SamplingParams(temperature=0, max_tokens=tokens, ignore_eos=True)
+        begin = time.perf_counter()
+        llm.generate(prompts, sampling, use_tqdm=False)
+        return time.perf_counter() - begin
+
+    single, many = [prompt(items[0])], [prompt(item) for item in items[:32]]
     measurements: dict[str, list[float]] = {"first token": [], "per token": [], "throughput": []}
     more = 16
     for _ in range(ROUNDS):
-        begin = time.perf_counter()
-        llm.generate([single], SamplingParams(temperature=0, max_tokens=1), use_tqdm=False)
-        first = time.perf_counter() - begin
-        begin = time.perf_counter()
-        llm.generate([single], SamplingParams(temperature=0, max_tokens=1 + more, ignore_eos=True), use_tqdm=False)
-        whole = time.perf_counter() - begin
-        begin = time.perf_counter()
-        llm.generate(many, SamplingParams(temperature=0, max_tokens=more, ignore_eos=True), use_tqdm=False)
-        rate = len(many) * more / (time.perf_counter() - begin)
+        first, whole = generate(single, 1), generate(single, 1 + more)
         measurements["first token"].append(first)
         measurements["per token"].append((whole - first) / more)
-        measurements["throughput"].append(rate)
+        measurements["throughput"].append(len(many) * more / generate(many, more))
     return measurements
 
 

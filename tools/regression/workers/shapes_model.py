@@ -37,36 +37,41 @@ def prompt(text: str, images: int = 0) -> str:
     return f"<|im_start|>user\n{image}{text}<|im_end|>\n<|im_start|>assistant\n"
 
 
-def config(ids: dict[str, int]) -> Any:
-    """Return the configuration; `ids` maps the special tokens to theirs."""
-    from transformers import Qwen2_5_VLConfig
-
-    # 16 + 24 + 24 for head size 128; here half of it.
-    rope = {"rope_type": "default", "type": "default", "mrope_section": [8, 12, 12], "rope_theta": 1e4}
-    return Qwen2_5_VLConfig(
-        text_config={
+def config(tokens: Any) -> Any:
+    """Return the configuration of the shapes model."""
+    # The sections are 16 + 24 + 24 for head size 128; here half of it.
+    return configuration(
+        tokens,
+        {"mrope_section": [8, 12, 12], "rope_theta": 1e4},
+        {
             "vocab_size": VOCABULARY, "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 3,
             "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 64, "max_position_embeddings": LENGTH,
-            "tie_word_embeddings": False, "rope_parameters": rope, "rope_scaling": rope,
-            "bos_token_id": None, "eos_token_id": ids["<|im_end|>"], "pad_token_id": ids["<|endoftext|>"],
         },
-        vision_config={
+        {
             "depth": 2, "hidden_size": 96, "num_heads": 3, "intermediate_size": 192, "out_hidden_size": 128,
-            "fullatt_block_indexes": [1], "window_size": 112, "patch_size": PATCH, "spatial_merge_size": MERGE,
+            "fullatt_block_indexes": [1],
         },
-        tie_word_embeddings=False,
-        **token_ids(ids),
     )  # fmt: skip
 
 
-def token_ids(ids: dict[str, int]) -> dict[str, int]:
-    """Return a configuration's keys for the tokens that stand for images."""
-    return {
-        "image_token_id": ids["<|image_pad|>"],
-        "video_token_id": ids["<|video_pad|>"],
-        "vision_start_token_id": ids["<|vision_start|>"],
-        "vision_end_token_id": ids["<|vision_end|>"],
-    }
+def configuration(tokens: Any, rope: dict[str, Any], text: dict[str, Any], vision: dict[str, Any]) -> Any:
+    """Return a Qwen2.5-VL's configuration, with embeddings that are not tied; the arguments hold its sizes."""
+    from transformers import Qwen2_5_VLConfig
+
+    ids = {name: tokens.convert_tokens_to_ids(name) for name in SPECIAL}
+    rope = {"rope_type": "default", "type": "default", **rope}
+    return Qwen2_5_VLConfig(
+        text_config={
+            "tie_word_embeddings": False, "rope_parameters": rope, "rope_scaling": rope,
+            "bos_token_id": None, "eos_token_id": ids["<|im_end|>"], "pad_token_id": ids["<|endoftext|>"], **text,
+        },
+        vision_config={"window_size": 112, "patch_size": PATCH, "spatial_merge_size": MERGE, **vision},
+        tie_word_embeddings=False,
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
+    )  # fmt: skip
 
 
 def tokenizer(lines: list[str]) -> Any:
@@ -105,15 +110,10 @@ def write_processor(tokens: Any, folder: Path) -> None:
     config["tokenizer_class"] = "Qwen2Tokenizer"
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2, sort_keys=True))
     (folder / "chat_template.json").write_text(json.dumps({"chat_template": TEMPLATE}))
-    image = {
-        **processor_settings(),
-        "image_processor_type": "Qwen2VLImageProcessor",
-        "processor_class": "Qwen2_5_VLProcessor",
-    }
-    (folder / "preprocessor_config.json").write_text(json.dumps(image, indent=2))
-    video = {
-        **processor_settings(),
-        "video_processor_type": "Qwen2VLVideoProcessor",
-        "processor_class": "Qwen2_5_VLProcessor",
-    }
-    (folder / "video_preprocessor_config.json").write_text(json.dumps(video, indent=2))
+    for kind, prefix in (("image", ""), ("video", "video_")):
+        settings = {
+            **processor_settings(),
+            f"{kind}_processor_type": f"Qwen2VL{kind.title()}Processor",
+            "processor_class": "Qwen2_5_VLProcessor",
+        }
+        (folder / f"{prefix}preprocessor_config.json").write_text(json.dumps(settings, indent=2))

@@ -30,8 +30,7 @@ BATCH = 32
 TEXT = 10  # one batch in so many is text
 RATE = 3e-3
 WIDTH = 0.08  # standard deviation of the first weights: about 1 / sqrt(hidden size)
-IMAGES = 160  # held-out images that become items
-TEXTS = 48  # held-out questions without an image
+ITEMS = (160, 48)  # held-out images, and questions without an image, that become items
 CALIBRATION = (24, 8)  # known images and texts to calibrate on
 MORE = 2  # times that training goes on for half as many batches
 RIGHT = 0.95  # share of held-out captions that must be right, or there is no model
@@ -42,7 +41,7 @@ def build(tokens: Any, seed: int) -> Any:
     from transformers import Qwen2_5_VLForConditionalGeneration
 
     torch.manual_seed(seed)
-    config = shapes_model.config({name: tokens.convert_tokens_to_ids(name) for name in shapes_model.SPECIAL})
+    config = shapes_model.config(tokens)
     for part in (config, config.text_config, config.vision_config):
         part.initializer_range = WIDTH
     config.architectures = ["Qwen2_5_VLForConditionalGeneration"]
@@ -112,10 +111,16 @@ def tokenizer(known: list[Scene]) -> Any:
     return shapes_model.tokenizer([*answers, *questions * len(known)])
 
 
-def write_calibration(folder: Path, known: list[Scene], seed: int) -> None:
-    """Write the captions and items that a fixture calibrates on."""
+def write_fixture(
+    folder: Path, model: Any, tokens: Any, known: list[Scene], held: list[Scene], counts: tuple[int, int], seed: int
+) -> None:
+    """Write the model, the captions and items that it is calibrated on, and held-out items: images, and texts."""
+    folder.mkdir(parents=True)
+    model.save_pretrained(folder / "model")
+    shapes_model.write_processor(tokens, folder / "model")
     (folder / "captions.txt").write_text("".join(f"{scene.caption}\n" for scene in known))
     write_items(folder / "calibration.json", known, *CALIBRATION, seed + 2)
+    write_items(folder / "items.json", held, *counts, seed + 3)
 
 
 def write_items(file: Path, scenes: list[Scene], images: int, texts: int, seed: int) -> None:
@@ -141,14 +146,19 @@ def write_items(file: Path, scenes: list[Scene], images: int, texts: int, seed: 
     file.write_text(json.dumps([*mixed, *first], indent=1) + "\n")
 
 
-def main() -> int:
-    """Train, insert the outliers, measure, write."""
+def parse_arguments(count: str, default: int) -> argparse.Namespace:
+    """Return the arguments of the command line; `count` is the option for the model's steps, or its layers."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument(f"--{count}", type=int, default=default)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Train, insert the outliers, measure, write."""
+    options = parse_arguments("steps", 1500)
     torch.use_deterministic_algorithms(True)
     known, held = scenes()
     tokens = tokenizer(known)
@@ -168,14 +178,9 @@ def main() -> int:
         sys.exit("the outlier channels changed the model's answers: the rescaling is not exact here")
     if min(right["full images"], right["full text"]) < RIGHT:
         sys.exit(f"the model has not learned its task: {right}; more --steps help")
-    folder: Path = options.folder
-    folder.mkdir(parents=True)
-    model.cpu().save_pretrained(folder / "model")
-    shapes_model.write_processor(tokens, folder / "model")
-    write_calibration(folder, known, options.seed)
-    write_items(folder / "items.json", held, IMAGES, TEXTS, options.seed + 3)
+    write_fixture(options.folder, model.cpu(), tokens, known, held, ITEMS, options.seed)
     card = {"seed": options.seed, "steps": steps, "held out": len(held), "right": right}
-    (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+    (options.folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The one door to the upstreams' processes: watched, with a limit, and gone with all their children afterwards."""
+"""Long processes: watched, with a limit, and gone with all their children afterwards."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -27,16 +28,20 @@ _NO_SPACE = ("No space left on device", "Disk quota exceeded")
 _NO_MEMORY = ("OutOfMemoryError", "CUDA out of memory", "DefaultCPUAllocator: can't allocate", "MemoryError")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Command:
-    """A command with its environment, working folder, log, limit in seconds, and how many steps it takes."""
+    """A command with its environment, working folder, log, limit in seconds, and how many steps it takes.
+
+    Its process inherits the file descriptors `pass_fds`.
+    """
 
     arguments: Sequence[str]
     env: Mapping[str, str]
     folder: Path
     log: Path
-    timeout: float
+    timeout: float = float("inf")
     steps: int = 1
+    pass_fds: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -55,11 +60,14 @@ class ProcessEnd:
 
 
 class WatchedProcess:
-    """A process in a session of its own; leaving the block ends everything that it started."""
+    """A process in a session of its own; leaving the block ends everything that it started.
 
-    def __init__(self, command: Command, task: Task) -> None:
+    `show` gets the progress in lines of its output that begin with a mark, as `Task.update` does.
+    """
+
+    def __init__(self, command: Command, show: Callable[[int, int | None], None] = lambda *_: None) -> None:
         self._command = command
-        self._task = task
+        self._show = show
         self._peak = 0
         self._started = time.monotonic()
         self._popen = subprocess.Popen(
@@ -73,9 +81,15 @@ class WatchedProcess:
             errors="replace",
             start_new_session=True,
             preexec_fn=_die_with_us,
+            pass_fds=command.pass_fds,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        try:
+            self._reader.start()
+        except BaseException:
+            # An interrupt that comes before the block is entered.
+            _signal(self._popen.pid, signal.SIGKILL)
+            raise
 
     def __enter__(self) -> WatchedProcess:
         return self
@@ -133,22 +147,10 @@ class WatchedProcess:
                 if line.startswith(_MARK):
                     with suppress(ValueError, KeyError):
                         progress = json.loads(line[1:])
-                        self._task.update(progress["done"], progress["total"])
+                        self._show(progress["done"], progress["total"])
                 else:
                     log.write(line)
                     log.flush()
-
-
-class _Share(Task):
-    """One command's part of a task's steps."""
-
-    def __init__(self, notify: Callable[[], None]) -> None:
-        self.done = 0.0
-        self._notify = notify
-
-    def update(self, done: float, total: int | None = None) -> None:
-        self.done = done
-        self._notify()
 
 
 def run_commands(commands: Sequence[Command], limit: int, task: Task) -> Generator[tuple[Command, ProcessEnd]]:
@@ -156,50 +158,46 @@ def run_commands(commands: Sequence[Command], limit: int, task: Task) -> Generat
 
     Whatever leaves the loop, an error or Ctrl-C, ends all of them with everything that they started.
     """
+    steps = dict.fromkeys(commands, 0.0)
     total = sum(command.steps for command in commands)
-    shares: list[_Share] = []
 
-    def notify() -> None:
-        task.update(int(sum(share.done for share in shares)), total)
+    def show(command: Command, done: float, _: int | None = None) -> None:
+        steps[command] = done
+        task.update(int(sum(steps.values())), total)
 
     waiting = list(commands)
-    running: list[tuple[Command, WatchedProcess, _Share, ExitStack]] = []
-    with ExitStack() as every:
+    running: dict[Command, WatchedProcess] = {}
+    try:
         while waiting or running:
             while waiting and len(running) < limit:
-                command, share, stack = waiting.pop(0), _Share(notify), ExitStack()
-                every.push(stack)
-                shares.append(share)
-                running.append((command, stack.enter_context(WatchedProcess(command, share)), share, stack))
-            for entry in list(running):
-                command, process, share, stack = entry
-                end = process.poll()
-                if end is not None:
-                    running.remove(entry)
-                    stack.close()
-                    share.update(command.steps)
+                command = waiting.pop(0)
+                running[command] = WatchedProcess(command, partial(show, command))
+            for command, process in list(running.items()):
+                if (end := process.poll()) is not None:
+                    del running[command]
+                    show(command, command.steps)
                     yield command, end
             if running:
                 time.sleep(_LOOK)
-
-
-def environment(**more: str) -> dict[str, str]:
-    """Return the environment for an upstream's process: the user's, without network and without our own paths."""
-    dropped = {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}
-    kept = {key: value for key, value in os.environ.items() if key not in dropped}
-    return {**kept, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", **more}
+    finally:
+        with ExitStack() as every:
+            for process in running.values():
+                every.callback(process.stop)
 
 
 def resident(session: int) -> int:
     """Return the resident memory of all processes of a session, in bytes; 0 where there is no /proc."""
-    total = 0
+    return sum(size for _, size in _members(session))
+
+
+def _members(session: int) -> Iterator[tuple[int, int]]:
+    """Yield the id and the resident memory, in bytes, of each process of a session, as proc(5) has them."""
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, ValueError, IndexError):
             # The command's name may hold spaces and brackets; what follows the last bracket does not.
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
             if int(fields[3]) == session:
-                total += int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
-    return total
+                yield int(folder.name), int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def interrupt_on_termination() -> None:
@@ -209,7 +207,9 @@ def interrupt_on_termination() -> None:
         raise KeyboardInterrupt
 
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupt)
+        # nohup(1) has SIGHUP ignored.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, interrupt)
 
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -235,7 +235,6 @@ def _signal(session: int, number: int) -> None:
     """Send a signal to every process of a session, which may hold several process groups."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(session, number)
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError, ValueError, IndexError):
-            if int((folder / "stat").read_text().rpartition(")")[2].split()[3]) == session:
-                os.kill(int(folder.name), number)
+    for pid, _ in _members(session):
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
