@@ -187,3 +187,35 @@ def test_a_subject_is_no_trailer() -> None:
         "Applies-To: applies-to",
         "Test: test",
     ]
+
+
+@pytest.mark.parametrize("trailer", ["Upstream-Status: Denied [no]", "Test: tests/a.py::b", "Tested-By: tests/a.py::b"])
+def test_edit_brings_the_old_trailer_into_its_new_form(root: Root, run: Run, trailer: str) -> None:
+    (root.path / "tests").mkdir()
+    (root.path / "tests/test_it.py").write_text("def test_it(): ...\n")
+    (root.path / "tests/a.py").write_text("def b(): ...\n")
+    file = root.series / "change-one.patch"
+    file.write_text(file.read_text().replace("\nTest: ", "\nTested-By: "))
+    before = file.read_text()
+    same = f"Change one\n\nBecause.\n\n{TRAILERS}".replace("Test:", "Tested-By:")
+    assert run("--root", root.path, "edit", "change-one", "-m", same).code == 0
+    assert file.read_text() == before
+    result = run("--root", root.path, "edit", "change-one", "--trailer", trailer)
+    assert result.code == 0, result.err
+    test = "tests/test_it.py::test_it" if trailer.startswith("Upstream") else "tests/a.py::b"
+    assert values(file.read_text().partition("diff --git")[0], "Test") == [test]
+    assert "Tested-By" not in file.read_text()
+    assert run("--root", root.path, "lint").code == 0
+
+
+def test_new_writes_the_old_trailer_in_its_new_form(root: Root, run: Run) -> None:
+    (root.path / "tests").mkdir()
+    (root.path / "tests/test_it.py").write_text("def test_it(): ...\n")
+    assert run("--root", root.path, "apply").code == 0
+    (root.extern / "README").write_text("ours\n")
+    lines = ("Upstream-Status: Pending", "Applies-To: [1.0, )", "Tested-By: tests/test_it.py::test_it")
+    args = [arg for line in lines for arg in ("--trailer", line)]
+    result = run("--root", root.path, "new", "third", "foo", "-m", "Third\n\nBecause.", *args)
+    assert result.code == 0, result.err
+    assert "\nTest: tests/test_it.py::test_it\n" in (root.series / "third.patch").read_text()
+    assert run("--root", root.path, "lint").code == 0

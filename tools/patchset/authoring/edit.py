@@ -19,6 +19,7 @@ from patchset.engine.message import UNKNOWN, author_and_message
 from patchset.engine.replay import ReplayedStep, replay
 from patchset.model.patch import split, subject_of
 from patchset.model.series import PatchFile, Series
+from patchset.model.trailers import current
 from patchset.store import merge as merging
 from patchset.store.difference import Comparer, comparer
 from patchset.store.git import Git
@@ -74,7 +75,7 @@ def new(workspace: Workspace, name: str, message: str, lines: Sequence[str], pro
         if name in series.names or f"{name}.patch" in series.disabled:
             raise UsageError(f"{series.title} has a patch {name} already", remedy="choose another name, or edit it")
         _refuse_unapplied(location, series)
-        text = with_trailers(message.strip("\n") + "\n", lines)
+        text = current(with_trailers(message.strip("\n") + "\n", lines))
         if series.base.recorded:
             text = with_trailers(text, prompted_trailers(name, text, prompt))
         header = export.header_of(text, f"{UNKNOWN.name} <{UNKNOWN.email}>", "")
@@ -174,6 +175,7 @@ def reword(workspace: Workspace, name: str, change: Callable[[str], str]) -> Edi
         message = change(old)
         if message.strip() == old.strip():
             return EditReport(series.component.name, series.base.name, name, "unchanged", (), False)
+        message = current(message)
         refuse_unusable(message, name)
         data = export.with_message(patch.data, message.strip("\n") + "\n")
         refuse(lint_header(series, patch.file, split(data)[0], workspace.root), name)

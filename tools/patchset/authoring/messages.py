@@ -8,7 +8,7 @@ from pathlib import Path
 
 from patchset.engine import export
 from patchset.model.series import Series
-from patchset.model.trailers import lint_trailers, missing, trailers
+from patchset.model.trailers import current, current_line, lint_trailers, missing, trailers
 from toolkit.errors import SeriesError
 from toolkit.finding import Finding
 
@@ -37,9 +37,9 @@ def with_trailers(message: str, lines: Sequence[str]) -> str:
 
 def replace_trailers(message: str, lines: Sequence[str]) -> str:
     """Return a message in which trailers replace those of the same key, or are added."""
-    for line in lines:
+    for line in map(current_line, lines):
         key = line.partition(":")[0]
-        at = next((item.line - 1 for item in trailers(message) if item.key == key and item.line > 1), None)
+        at = next((item.line - 1 for item in trailers(current(message)) if item.key == key and item.line > 1), None)
         if at is None:
             message = with_trailers(message, [line])
         else:

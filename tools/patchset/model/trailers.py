@@ -87,14 +87,26 @@ def trailers(header: str) -> Iterator[Trailer]:
             yield Trailer(*pair, at + 1)
 
 
-def _is_old_test(trailer: Trailer) -> bool:
-    """Series of earlier versions have `Tested-By: tests/file.py::name`; in git that trailer names a person."""
-    return trailer.key == "Tested-By" and "::" in trailer.value
+def current_line(line: str) -> str:
+    """Return a trailer line in the current form.
+
+    Series of earlier versions have `Tested-By: tests/file.py::name`; in git that trailer names a person.
+    """
+    key, value = parse_line(line) or ("", "")
+    return f"Test: {value}" if key == "Tested-By" and "::" in value else line
+
+
+def current(header: str) -> str:
+    """Return a patch's header, or a message, with its trailers in the current form."""
+    lines = header.split("\n")
+    for trailer in trailers(header):
+        lines[trailer.line - 1] = current_line(lines[trailer.line - 1])
+    return "\n".join(lines)
 
 
 def values(header: str, key: str) -> list[str]:
     """Return the values of all trailers of a patch's header that have this key; those of the old form as well."""
-    return [item.value for item in trailers(header) if ("Test" if _is_old_test(item) else item.key) == key]
+    return [item.value for item in trailers(current(header)) if item.key == key]
 
 
 def value(header: str, key: str) -> str | None:
@@ -236,8 +248,8 @@ def lint_trailers(file: Path, header: str, base: str | None, root: Path | None) 
     for trailer in trailers(header):
         rule = rules.get(trailer.key)
         try:
-            if _is_old_test(trailer):
-                raise ValueError(f"names a person in git; write Test: {trailer.value}")
+            if (line := current_line(lines[trailer.line - 1])) != lines[trailer.line - 1]:
+                raise ValueError(f"names a person in git; write {line}")
             if rule is None:
                 continue
             if first.setdefault(trailer.key, trailer.line) != trailer.line and not rule.repeatable:
