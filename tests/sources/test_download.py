@@ -122,6 +122,16 @@ def test_a_part_that_is_whole_and_wrong(index: LocalIndex, target: Path, reporte
     assert nothing_left(target)
 
 
+def test_a_wrong_part_before_a_server_that_compresses(
+    index: LocalIndex, target: Path, reporter: Recorder, data: bytes
+) -> None:
+    target.parent.mkdir(parents=True)
+    target.with_name(f"{FILENAME}.part").write_bytes(b"of an earlier run")
+    index.faults.extend([Handler.file, compressed, compressed])
+    assert get(index, target, reporter).read_bytes() == data
+    assert nothing_left(target)
+
+
 @pytest.mark.parametrize("fault", [unsized, chunked, compressed, labelled])
 def test_odd_but_honest_servers(
     index: LocalIndex, target: Path, reporter: Recorder, data: bytes, fault: object

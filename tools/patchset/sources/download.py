@@ -3,7 +3,7 @@
 The bytes go to `<target>.part`, which is locked while a process writes it and stays where that process is
 stopped. The next request is for the rest, by Range (RFC 9110, 14), with If-Range where the server sent a validator.
 `target` appears in one step, when all bytes are on the disk and their sha256 is the recorded one. No answer is
-judged by its headers: where the sha256 of a resumed file is wrong, the transfer starts anew, once.
+judged by its headers: where the sha256 of a resumed file is wrong, the transfer starts anew, once; so does one in a content encoding.
 """
 
 from __future__ import annotations
@@ -212,7 +212,7 @@ def _transfer(
     config: PipConfig,
     backoff: float,
 ) -> None:
-    """Fill the part over HTTP; start anew, once, where the sha256 is wrong and other bytes may come of it.
+    """Fill the part over HTTP; start anew where the sha256 is wrong and other bytes may come of it.
 
     A server may declare an encoding although none is accepted. Either that is a mere label on a `.tar.gz`, and the
     file is what was sent; or the server did compress, and the file is what that decodes to.
@@ -229,10 +229,11 @@ def _transfer(
         )
 
     course = receive(decode=False)
-    if part.sha256 != sha256 and course != "whole":
-        reporter.note(f"{remote.filename}: the {course} download is not the recorded file; starting anew")
-        part.restart()
-        receive(decode=course == "encoded")
+    for doubt in ("resumed", "encoded"):
+        if part.sha256 != sha256 and course == doubt:
+            reporter.note(f"{remote.filename}: the {course} download is not the recorded file; starting anew")
+            part.restart()
+            course = receive(decode=course == "encoded")
 
 
 def _request(
