@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -47,7 +48,14 @@ def escape(text: str) -> str:
 
 
 def print_json(values: object) -> None:
-    sys.stdout.write(json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+    """Print values as JSON: a dataclass as its fields, or as its own `as_json` gives it."""
+    sys.stdout.write(json.dumps(values, indent=2, ensure_ascii=False, default=_plain) + "\n")
+
+
+def _plain(value: object) -> object:
+    if is_dataclass(value) and not isinstance(value, type):
+        return value.as_json() if hasattr(value, "as_json") else asdict(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
 class Terminal:

@@ -40,7 +40,7 @@ def check_command(folders: tuple[Path, ...], as_json: bool) -> int:
 
     results = [check(folder, Terminal()) for folder in folders]
     if as_json:
-        print_json([result.as_json() for result in results])
+        print_json(results)
     else:
         for result in results:
             print_result(result)

@@ -73,7 +73,7 @@ def quantize_command(
     result = quantize(interpreter, job, Terminal())
     check_result = check(Path(result.folder), Terminal())
     if as_json:
-        print_json({**asdict(result), "check": check_result.as_json()})
+        print_json({**asdict(result), "check": check_result})
     else:
         seconds = ", ".join(f"{step} {value:.1f} s" for step, value in result.seconds.items())
         peak = f"peak memory {result.peak_host_bytes / 2**30:.1f} GiB"

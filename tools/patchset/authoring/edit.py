@@ -7,7 +7,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from patchset.authoring import update
@@ -44,9 +44,6 @@ class EditReport:
     what: str
     later: tuple[str, ...]
     followed: bool
-
-    def as_json(self) -> dict[str, object]:
-        return asdict(self)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import click
 from patchset.cli.complete import complete_patches, complete_specs
 from patchset.cli.conflict import print_files, style
 from patchset.cli.context import Context
-from patchset.cli.options import common, source_option
+from patchset.cli.options import common, print_report, source_option
 from patchset.rebasing.bisect import BisectReport, SearchRange, bisect
 from patchset.rebasing.matrix import LEGEND, Matrix, ReleaseChoice, matrix
 from toolkit.errors import UsageError
@@ -68,7 +68,7 @@ def matrix_command(
         html.write_text(page(matrices), "utf-8")
         click.echo(f"wrote {html}", err=True)
     if as_json:
-        print_json([item.as_json() for item in matrices])
+        print_json(matrices)
         return 0
     if html is None:
         for item in matrices:
@@ -153,15 +153,8 @@ def bisect_command(
     The commit too where the component's repository has upstream's history. Only the releases that the bisection
     tests are fetched.
     """
-    from toolkit.console import print_json
-
     workspace, name = context.workspace_with(patch, spec, source)
-    report = bisect(workspace, name, SearchRange(until, older, known))
-    if as_json:
-        print_json(report.as_json())
-    else:
-        _print_bisect(report)
-    return 0
+    return print_report(bisect(workspace, name, SearchRange(until, older, known)), _print_bisect, as_json)
 
 
 _STATES = {"conflict": ("red", "conflicts with"), "upstreamed": ("magenta", "is in")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -37,19 +37,13 @@ def common(epilog: str, *, specs: bool = True) -> Decorator:
     return decorate
 
 
-class JsonReport(Protocol):
-    """A report that a program can read."""
-
-    def as_json(self) -> dict[str, object]: ...
-
-
-ReportType = TypeVar("ReportType", bound=JsonReport)
+ReportType = TypeVar("ReportType")
 
 
 def print_report(report: ReportType, show: Callable[[ReportType], None], as_json: bool) -> int:
     """Print one report, with `show` if not as JSON; return exit code 0."""
     if as_json:
-        print_json(report.as_json())
+        print_json(report)
     else:
         show(report)
     return 0
@@ -58,7 +52,7 @@ def print_report(report: ReportType, show: Callable[[ReportType], None], as_json
 def print_reports(reports: Sequence[ReportType], show: Callable[[ReportType], None], as_json: bool) -> int:
     """Print reports, each with `show` if not as one JSON list; return exit code 0."""
     if as_json:
-        print_json([report.as_json() for report in reports])
+        print_json(reports)
     else:
         for report in reports:
             show(report)

@@ -6,7 +6,7 @@ import click
 
 from patchset.cli.complete import complete_specs
 from patchset.cli.context import Context
-from patchset.cli.options import common
+from patchset.cli.options import common, print_report
 from patchset.rebasing.pin import PinReport, pin
 from toolkit.errors import UsageError
 
@@ -21,17 +21,10 @@ def pin_command(context: Context, component: str, base: str, as_json: bool) -> i
 
     They go into one commit of the project; what else is staged or changed there is left alone.
     """
-    from toolkit.console import print_json
-
     if not base:
         raise UsageError("no base is named", remedy="name one")
     (workspace,) = context.workspaces((f"{component}@{base}",))
-    report = pin(workspace)
-    if as_json:
-        print_json(report.as_json())
-    else:
-        _print(report)
-    return 0
+    return print_report(pin(workspace), _print, as_json)
 
 
 def _print(report: PinReport) -> None:

@@ -79,7 +79,7 @@ def rebase_command(
     else:
         report = work.start(workspace, newbase or "")
     if as_json:
-        print_json(report.as_json())
+        print_json(report)
     else:
         _print(report, diff)
     return PatchConflict.exit_code if report.conflict is not None else 0

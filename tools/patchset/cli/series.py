@@ -23,7 +23,7 @@ def lint_command(context: Context, as_json: bool) -> int:
 
     count, findings = lint(context.find_root())
     if as_json:
-        print_json({"patches": count, "findings": [finding.as_json() for finding in findings]})
+        print_json({"patches": count, "findings": findings})
         return SeriesError.exit_code if findings else 0
     out = console()
     for finding in findings:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 
 from packaging.version import Version
 
@@ -41,9 +41,6 @@ class BisectReport:
     commit: str | None = None
     subject: str | None = None
     conflict: ConflictReport | None = None
-
-    def as_json(self) -> dict[str, object]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from patchset.model.component import Base, Component
@@ -32,9 +32,6 @@ class PinReport:
     commit: str | None
     files: tuple[str, ...]
     mentions: tuple[str, ...]
-
-    def as_json(self) -> dict[str, object]:
-        return asdict(self)
 
 
 def pin(workspace: Workspace) -> PinReport:

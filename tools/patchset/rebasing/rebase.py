@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -49,9 +49,6 @@ class RebaseReport:
     conflict: ConflictReport | None = None
     work_tree: str | None = None
     remaining: tuple[str, ...] = ()
-
-    def as_json(self) -> dict[str, object]:
-        return asdict(self)
 
 
 def start(workspace: Workspace, wanted: str) -> RebaseReport:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from io import BufferedIOBase
 from pathlib import Path
 from typing import IO, Protocol, cast
@@ -27,9 +27,6 @@ class BundleCheck:
     name: str
     good: bool | None
     detail: str
-
-    def as_json(self) -> dict[str, object]:
-        return asdict(self)
 
 
 class Bundle(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from patchset.model.series import Series
@@ -37,9 +37,6 @@ class ApplyReport:
     tree: str
     patches: tuple[AppliedPatch, ...]
     disabled: tuple[str, ...]
-
-    def as_json(self) -> dict[str, object]:
-        return asdict(self)
 
 
 def apply_series(workspace: Workspace) -> ApplyReport:

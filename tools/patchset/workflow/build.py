@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -62,9 +62,6 @@ class BuildReport:
     left_out: tuple[sbom.LeftOut, ...]
     changed: tuple[str, ...]
     replaced: str | None = None
-
-    def as_json(self) -> dict[str, object]:
-        return asdict(self)
 
 
 def build(workspace: Workspace, options: BuildOptions) -> BuildReport:

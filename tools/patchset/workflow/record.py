@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import reduce
 
 from patchset.model.component import Base
@@ -29,9 +29,6 @@ class RecordedTrees:
     tree: str
     patched_tree: str
     changed: bool
-
-    def as_json(self) -> dict[str, object]:
-        return asdict(self)
 
 
 def record(workspace: Workspace) -> list[RecordedTrees]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from patchset.model.component import Component
 from patchset.model.series import Series
@@ -54,9 +54,6 @@ class ComponentStatus:
     local: tuple[str, ...] = ()
     would: str = "refuse"
     refused: dict[str, object] | None = None
-
-    def as_json(self) -> dict[str, object]:
-        return asdict(self)
 
 
 def status(workspace: Workspace) -> ComponentStatus:

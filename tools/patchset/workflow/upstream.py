@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from packaging.version import InvalidVersion, Version
 
@@ -57,9 +57,6 @@ class UpstreamReport:
 
     patches: tuple[PatchStanding, ...]
     trend: tuple[TrendPoint, ...]
-
-    def as_json(self) -> dict[str, object]:
-        return asdict(self)
 
 
 def upstream(project: Project, selection: Sequence[tuple[Component, Base]], *, trend: bool) -> UpstreamReport:
