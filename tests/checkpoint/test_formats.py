@@ -116,7 +116,7 @@ def test_a_new_format_is_a_choice(tmp_path: Path, extended: Callable[..., subpro
     "arguments", [["check", "."], ["convert", ".", "out"], ["quantize", "m", "out", "--python", "absent"]]
 )
 def test_without_numpy_the_extra_is_named(tmp_path: Path, arguments: list[str]) -> None:
-    code = "import sys; sys.modules['numpy'] = None; from checkpoint.cli.main import entry; entry()"
+    code = "import sys; sys.modules['numpy'] = None; from checkpoint.cli.main import main; sys.exit(main())"
     command = [sys.executable, "-c", code, *arguments]
     env = {**os.environ, "PYTHONPATH": str(TOOLS)}
     process = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)

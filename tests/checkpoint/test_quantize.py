@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,8 @@ from checkpoint.cli.main import main
 from checkpoint.quantize import run
 from checkpoint.quantize.job import QuantizeJob
 from toolkit.errors import BuildFailed, EnvironmentProblem, UsageError
-from toolkit.progress import Task
+
+from ..regression.recorder import Recorder
 
 PYTHON = Path(sys.executable)
 WORKS = """
@@ -27,26 +26,6 @@ os.mkdir(job["out"]); open(job["out"] + "/config.json", "w").write("{}")
 send(result={"modelopt": "0.46.0+patchset.0", "seconds": {"calibrate": 1.0}, "peak_gpu_bytes": 0, "peak_host_bytes": 5})
 """
 FAILS = WORKS.replace("send(result", "raise SystemExit('CUDA out of memory')\nsend(result")
-
-
-class Recorder:
-    """A reporter that keeps its tasks and their updates."""
-
-    def __init__(self) -> None:
-        self.tasks: list[tuple[str, int | None, list[int]]] = []
-
-    def note(self, text: str) -> None: ...
-
-    @contextmanager
-    def task(self, title: str, total: int | None = None, unit: str = "") -> Iterator[Task]:
-        done: list[int] = []
-        self.tasks.append((title, total, done))
-
-        class Recorded:
-            def update(self, count: int, total: int | None = None) -> None:
-                done.append(count)
-
-        yield Recorded()
 
 
 def job(folder: Path, **changes: str) -> QuantizeJob:
@@ -75,7 +54,8 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_progress_and_a_complete_folder(tmp_path: Path, worker: Path) -> None:
     recorder = Recorder()
     result = run.quantize(PYTHON, job(tmp_path), recorder)
-    assert recorder.tasks == [("load", None, []), ("calibrate", 2, [1, 2])]
+    tasks = [(task.title, task.total, task.updates) for task in recorder.tasks]
+    assert tasks == [("load", None, []), ("calibrate", 2, [(1, 2), (2, 2)])]
     assert (result.folder, result.modelopt) == (str(tmp_path / "out"), "0.46.0+patchset.0")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["captions.txt", "out", "worker.py"]
 

@@ -1,5 +1,5 @@
 """`python -m checkpoint`."""
 
-from checkpoint.cli.main import entry
+from checkpoint.cli.main import main
 
-entry()
+raise SystemExit(main())

@@ -1,5 +1,5 @@
 """`python -m regression`."""
 
-from regression.cli.main import entry
+from regression.cli.main import main
 
-entry()
+raise SystemExit(main())

@@ -1,3 +1,3 @@
-"""Errors, progress, the console, TOML tables and files: what the three commands share."""
+"""Errors, progress, the console, TOML tables, files and processes: what the three commands share."""
 
 __version__ = "0.1.0"

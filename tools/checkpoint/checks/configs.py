@@ -29,7 +29,7 @@ def check_configs(checkpoint: Checkpoint) -> Iterator[Breach]:
             yield from _groups(quantization.algo, quantization.groups)
         method = quantization.method
         if method is not None and not str(method).startswith("modelopt"):
-            yield Breach("config", "config.json", f"names the quant_method {method!r}, not modelopt")
+            yield Breach("config", quantization.file, f"names the quant_method {method!r}, not modelopt")
 
 
 def _agree(one: Quantization, other: Quantization) -> Iterator[Breach]:

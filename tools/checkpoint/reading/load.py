@@ -26,10 +26,9 @@ def load(folder: Path) -> tuple[Checkpoint, list[Breach]]:
     config = _read(folder / "config.json", breaches)
     exported = _read(folder / QUANT_CONFIG, breaches)
     quantizations = []
-    if value := _table(exported, "quantization", QUANT_CONFIG, breaches):
-        quantizations.append(_from_export(value, breaches))
-    if value := _table(config, "quantization_config", "config.json", breaches):
-        quantizations.append(_from_config(value, breaches))
+    for file, values, key in ((QUANT_CONFIG, exported, "quantization"), ("config.json", config, "quantization_config")):
+        if value := _table(values, key, file, breaches):
+            quantizations.append(_quantization(value, file, breaches))
     if not quantizations and not breaches:
         raise UsageError(f"{folder} holds no quantized checkpoint: {QUANT_CONFIG} is absent", remedy=_REMEDY)
     quantizations = quantizations or [Quantization("", None, None, ())]
@@ -57,35 +56,25 @@ def _table(values: dict[str, Any], key: str, file: str, breaches: list[Breach]) 
     return {}
 
 
-def _from_export(value: dict[str, Any], breaches: list[Breach]) -> Quantization:
-    size = value.get("group_size")
-    if size is not None and (type(size) is not int or size < 1):
-        text = f"is {size!r}, not a whole number above 0"
-        breaches.append(Breach("config", f"{QUANT_CONFIG} group_size", text))
-        size = None
-    return Quantization(
-        QUANT_CONFIG,
-        _text(value.get("quant_algo")),
-        _text(value.get("kv_cache_quant_algo")),
-        _names(value.get("exclude_modules")),
-        layers=_layers(value, QUANT_CONFIG, breaches),
-        group_size=size,
-    )
-
-
-def _from_config(value: dict[str, Any], breaches: list[Breach]) -> Quantization:
-    cache = value.get("kv_cache_scheme")
+def _quantization(value: dict[str, Any], file: str, breaches: list[Breach]) -> Quantization:
+    """Return the quantization of either file; they call the KV cache and the excluded modules by other names."""
+    cache = value.get("kv_cache_quant_algo") or value.get("kv_cache_scheme")
     if isinstance(cache, dict):
         # ModelOpt writes FP8 as a scheme, and any other format by its name.
         kind, bits = cache.get("type"), cache.get("num_bits")
         cache = "FP8" if (kind, bits) == ("float", 8) else f"{kind}{bits}"
+    size = value.get("group_size")
+    if size is not None and (type(size) is not int or size < 1):
+        breaches.append(Breach("config", f"{file} group_size", f"is {size!r}, not a whole number above 0"))
+        size = None
     return Quantization(
-        "config.json",
+        file,
         _text(value.get("quant_algo")),
         _text(cache),
-        _names(value.get("ignore")),
-        layers=_layers(value, "config.json", breaches),
-        groups=_table(value, "config_groups", "config.json", breaches),
+        _names(value.get("exclude_modules") or value.get("ignore")),
+        layers=_layers(value, file, breaches),
+        group_size=size,
+        groups=_table(value, "config_groups", file, breaches) if file == "config.json" else None,
         method=value.get("quant_method"),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 import click
@@ -39,6 +38,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run(group, "regression", argv)
 
 
-def entry() -> None:
-    """The console script."""
-    sys.exit(main())
+# The console script, which exits with the code.
+entry = main

@@ -68,19 +68,21 @@ def _identity(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
             changes = [f"without {name}" for name in gone] + [f"with {name}" for name in come]
             lines.append(f"series {title} differs: {', '.join(changes) or 'the same patches, changed'}")
     for name in ("quantize", "serve"):
-        was, now = old["environments"][name], new["environments"][name]
-        lines += [
-            f"to {name}: {key} {was.get(key, 'none')} became {now.get(key, 'none')}"
-            for key in sorted({*was, *now})
-            if was.get(key) != now.get(key)
-        ]
+        changes = _changes(old["environments"][name], new["environments"][name])
+        lines += [f"to {name}: {change}" for change in changes]
     if old["model"]["sha256"] != new["model"]["sha256"]:
         lines.append("the model is another one: task scores and distances are not of the same thing")
-    if old["hardware"] != new["hardware"]:
-        changes = [f"{key} {old['hardware'][key]} became {new['hardware'][key]}" for key in sorted(old["hardware"])
-                   if old["hardware"][key] != new["hardware"].get(key)]  # fmt: skip
+    if changes := _changes(old["hardware"], new["hardware"]):
         lines.append(f"the machine is another one, times are not compared: {'; '.join(changes)}")
     return lines
+
+
+def _changes(was: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    return [
+        f"{key} {was.get(key, 'none')} became {now.get(key, 'none')}"
+        for key in sorted({*was, *now})
+        if was.get(key) != now.get(key)
+    ]
 
 
 def _why(was: dict[str, Any], item: dict[str, Any]) -> str:

@@ -32,36 +32,32 @@ def write(report: ReportJson, folder: Path, difference: list[str] | None) -> lis
 
 def markdown(report: ReportJson, difference: list[str] | None = None) -> str:
     """Return the report as Markdown."""
-    return _environment(html=False).get_template("report.md.j2").render(**_context(report, difference))
+    return _render("report.md.j2", report, difference)
 
 
 def html(report: ReportJson, difference: list[str] | None = None) -> str:
     """Return the report as one HTML file, with its plots and images in it."""
-    return (
-        _environment(html=True)
-        .get_template("report.html.j2")
-        .render(**_context(report, difference), plots={item["name"]: _plots(item) for item in report["scenarios"]})
-    )
+    plots = {item["name"]: _plots(item) for item in report["scenarios"]}
+    return _render("report.html.j2", report, difference, autoescape=True, plots=plots)
 
 
-def _environment(*, html: bool) -> Environment:
+def _render(
+    name: str, report: ReportJson, difference: list[str] | None, *, autoescape: bool = False, **more: Any
+) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         # Markdown is no markup that a browser runs; the cells escape what would break a table.
-        autoescape=html,  # noqa: S701
+        autoescape=autoescape,  # noqa: S701
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
     environment.filters |= {"figure": _figure, "size": _size, "spread": spread, "cell": _cell, "kernels": kernels}
-    return environment
-
-
-def _context(report: ReportJson, difference: list[str] | None) -> dict[str, Any]:
     counts = Counter(item["verdict"] for item in report["scenarios"])
     columns = [metric for metric in metrics.METRICS if metric.title]
-    return {"report": report, "counts": counts, "labels": _LABELS, "columns": columns, "difference": difference}
+    values = {"report": report, "counts": counts, "labels": _LABELS, "columns": columns, "difference": difference}
+    return environment.get_template(name).render(values, **more)
 
 
 def spread(values: list[float], unit: str = "s") -> str:

@@ -122,17 +122,12 @@ def read_fixture(folder: Path) -> Fixture:
     Raises:
         UsageError: something of it is not there.
     """
+    folder = folder.absolute()
     # Earlier versions wrote lessons.json.
     names = ("calibration.json", "lessons.json")
     calibration = next((folder / name for name in names if (folder / name).is_file()), None)
-    card = folder / "card.json"
-    fixture = Fixture(
-        (folder / "model").absolute(),
-        (folder / "captions.txt").absolute(),
-        (folder / "items.json").absolute(),
-        calibration.absolute() if calibration is not None else None,
-        json.loads(card.read_text()) if card.is_file() else None,
-    )
+    card = json.loads((folder / "card.json").read_text()) if (folder / "card.json").is_file() else None
+    fixture = Fixture(folder / "model", folder / "captions.txt", folder / "items.json", calibration, card)
     for file in (fixture.model / "config.json", fixture.captions, fixture.items):
         if not file.is_file():
             raise UsageError(f"{file} is not there", remedy="make the model anew: `regression make-model --out DIR`")

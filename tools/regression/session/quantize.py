@@ -77,11 +77,6 @@ def quantize_step(
     )
 
 
-def checkpoint(output: StepOutput) -> Path:
-    """Return the folder of the checkpoint that a quantize step wrote."""
-    return output.folder / "checkpoint"
-
-
 def check_quantized(scenario: Scenario, output: StepOutput) -> list[ScenarioCheck]:
     """Return the check that quantizing succeeded, or was refused as the scenario expects."""
     error, message = output.error, scenario.quantize_refused

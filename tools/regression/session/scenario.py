@@ -10,7 +10,7 @@ from regression.figures.verdict import ScenarioCheck, Verdict, holds
 from regression.session.bench import Bench, StepOutput, Unfinished, Variant, WorkerStep
 from regression.session.fixture import Fixture
 from regression.session.judge import Evidence, judge
-from regression.session.quantize import check_export, check_quantized, checkpoint, quantize_step
+from regression.session.quantize import check_export, check_quantized, quantize_step
 from regression.session.serve import check_side, converted, http_step, serve_step, side_result
 from regression.values.result import ScenarioResult
 from regression.values.scenario import PlantedDefect, Scenario, Side
@@ -72,7 +72,7 @@ class ScenarioRun:
         steps: dict[str, WorkerStep] = {}
         if self.unfinished is not None or (self.quantized is not None and self.quantized.error is not None):
             return steps
-        folder = checkpoint(self.quantized) if self.quantized is not None else self.fixture.model
+        folder = self.quantized.folder / "checkpoint" if self.quantized is not None else self.fixture.model
         for side in self.scenario.sides:
             try:
                 source = converted(self.bench, folder) if side.convert else folder
@@ -123,7 +123,7 @@ class ScenarioRun:
             seconds, peak = (self.quantized.answer.get(key) for key in ("quantize seconds", "peak bytes"))
             result = replace(result, quantize_seconds=seconds, quantize_peak_bytes=peak)
             if self.quantized.error is None:
-                contract, more = check_export(checkpoint(self.quantized), scenario, reporter)
+                contract, more = check_export(self.quantized.folder / "checkpoint", scenario, reporter)
                 checks += more
                 result = replace(result, export=contract)
         for side in scenario.sides:
