@@ -172,3 +172,19 @@ def test_a_reader_that_goes_away(root: Root) -> None:
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert done.stdout == "["
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "slow"),
+    [
+        ("apply", {"email", "tempfile", "rich", "unidiff", "patchset.engine.apply", "patchset.store.merge"}),
+        ("list", {"email", "tempfile", "patchset.engine.apply", "patchset.store.merge"}),
+    ],
+)
+def test_start_up_loads_only_what_the_command_needs(root: Root, run: Run, command: str, slow: set[str]) -> None:
+    assert run("--root", root.path, "apply").code == 0
+    code = "import sys; from patchset.cli.main import main; main(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
+    arguments = [sys.executable, "-c", code, "--root", str(root.path), command]
+    answer = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    assert "change-one" in answer.stdout or "nothing to do" in answer.stdout
+    assert slow & set(answer.stderr.split()) == set()

@@ -81,13 +81,15 @@ def list_command(context: Context, specs: tuple[str, ...], everything: bool, as_
     for workspace in workspaces:
         component, base, series = workspace.component, workspace.base, workspace.series
         pinned = base.name == component.pinned
-        patches = [_patch_json(patch) for patch in series.patches]
-        title = {"component": component.name, "base": base.name, "pinned": pinned}
-        values.append({**title, "patches": patches, "disabled": list(series.disabled)})
-        for number, patch in enumerate(patches):
+        if as_json:
+            title = {"component": component.name, "base": base.name, "pinned": pinned}
+            patches = [_patch_json(patch) for patch in series.patches]
+            values.append({**title, "patches": patches, "disabled": list(series.disabled)})
+            continue
+        for number, patch in enumerate(series.patches):
             first = f"{component.name} {base.name}{' (pinned)' if pinned else ''}" if number == 0 else ""
-            rows.append((escape(first), *(escape(str(patch[key])) for key in ("name", "upstream_status", "files"))))
-        if not patches:
+            rows.append((escape(first), escape(patch.name), _upstream(patch)[0], str(len(patch.touched))))
+        if not series.patches:
             rows.append((escape(f"{component.name} {base.name}"), "[dim]no patches[/]", "", ""))
         rows += [("", f"[yellow]{escape(name)}[/]", "[yellow]commented out[/]", "") for name in series.disabled]
     if as_json:
@@ -97,14 +99,20 @@ def list_command(context: Context, specs: tuple[str, ...], everything: bool, as_
     return 0
 
 
-def _patch_json(patch: Patch) -> dict[str, object]:
+def _upstream(patch: Patch) -> tuple[str, str]:
+    """Return a patch's upstream status, and the reason for it."""
     upstream = status_of(patch)
+    return (upstream.status, upstream.reason) if upstream else ("unknown", "")
+
+
+def _patch_json(patch: Patch) -> dict[str, object]:
+    upstream_status, reason = _upstream(patch)
     return {
         "name": patch.name,
         "subject": subject_of(author_and_message(patch)[1]),
         "sha256": patch.sha256,
-        "upstream_status": upstream.status if upstream else "unknown",
-        "upstream_reason": upstream.reason if upstream else "",
+        "upstream_status": upstream_status,
+        "upstream_reason": reason,
         "source_only": source_only(patch),
         "files": len(patch.touched),
         "touches": list(patch.touched),

@@ -3,8 +3,7 @@
 The bytes go to `<target>.part`, which is locked while a process writes it and stays where that process is
 stopped. The next request is for the rest, by Range (RFC 9110, 14), with If-Range where the server sent a validator.
 `target` appears in one step, when all bytes are on the disk and their sha256 is the recorded one. No answer is
-judged by its headers: where the sha256 of a resumed file is wrong, the transfer starts anew, once. So does one in a
-content encoding.
+judged by its headers: where the sha256 of a resumed or encoded file is wrong, the transfer starts anew, once for each.
 """
 
 from __future__ import annotations

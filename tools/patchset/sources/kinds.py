@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from pkgutil import resolve_name
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ AUTO = "auto"
 @cache
 def kinds() -> tuple[type[Source], ...]:
     """Return the classes of all kinds, the preferred one first."""
-    return tuple(resolve_name(place) for place in KINDS.values())
+    places = (place.split(":") for place in KINDS.values())
+    return tuple(getattr(import_module(module), name) for module, name in places)
 
 
 def chosen(kind: str) -> tuple[type[Source], ...]:

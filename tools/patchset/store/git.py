@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,10 @@ _NEUTRAL = (
 )
 
 
+# Folders with the objects of what is computed on the way; see `store.merge.scratch`.
+SCRATCH = "scratch-"
+
+
 class GitError(PatchsetError):
     """A git command failed where it should not; carries git's own messages."""
 
@@ -40,6 +45,12 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     env = {key: value for key, value in os.environ.items() if not key.startswith("GIT_") or key in _KEPT}
     env |= {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}
     return env | dict(extra or {})
+
+
+def clear_scratch(private: Path) -> None:
+    """Remove what a run that was killed left behind; the caller holds the component's lock."""
+    for folder in private.glob(f"{SCRATCH}*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 # What users set to reach their hosts and to find their configuration.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from patchset.store import reader
-from patchset.store.git import Git, GitError
+from patchset.store.git import SCRATCH, Git, GitError
 from patchset.store.index import Stage
 from patchset.store.objects import TreeEntry
 from patchset.store.text import decode
@@ -77,18 +76,15 @@ class MergeResult:
 @contextmanager
 def scratch(git: Git, private: Path) -> Iterator[Git]:
     """Give a git whose new objects lie in a folder below `private`, which goes at the end."""
+    # Imported here: most runs merge nothing.
+    import tempfile
+
     private.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="scratch-", dir=private))
+    folder = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=private))
     try:
         yield replace(git, scratch=folder)
     finally:
         reader.close(folder)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def clear(private: Path) -> None:
-    """Remove what a run that was killed left behind; the caller holds the component's lock."""
-    for folder in private.glob("scratch-*"):
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -7,9 +7,8 @@ import json
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from patchset.engine.apply import PatchResult, apply, read_paths
-from patchset.engine.message import author_and_message
 from patchset.model.series import Series
 from patchset.sources.acquire import StoredBase
 from patchset.store.git import Git
@@ -19,6 +18,9 @@ from patchset.worktree.state import AppliedPatch, parse_patches
 from toolkit.errors import IntegrityError
 from toolkit.files import replace_file
 from toolkit.finding import refuse
+
+if TYPE_CHECKING:
+    from patchset.engine.apply import PatchResult
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,9 @@ def apply_in_memory(git: Git, series: Series, commit: str, covers: tuple[str, ..
         SeriesError: a patch cannot be parsed; all findings are named.
         PatchConflict, IntegrityError: a patch does not match.
     """
+    # Imported here: a run with nothing to do applies no patch.
+    from patchset.engine.apply import apply, read_paths
+
     refuse(series.findings, series.title)
     patches = series.patches
     tree_entries = entries(git, commit, read_paths(patches))
@@ -110,6 +115,8 @@ def _read(git: Git, file: Path) -> PatchedTree | None:
 
 
 def _write(git: Git, series: Series, base: StoredBase, ref: str) -> PatchedTree:
+    from patchset.engine.message import author_and_message
+
     results = apply_in_memory(git, series, base.commit, base.covers)
     new = [NewCommit(*author_and_message(item.patch), item.files) for item in results if item.match != "outside"]
     if new:

@@ -13,8 +13,7 @@ from patchset.model.series import Series, load
 from patchset.project.project import Project
 from patchset.sources.acquire import Acquisition, StoredBase
 from patchset.sources.kinds import AUTO
-from patchset.store import merge
-from patchset.store.git import require
+from patchset.store.git import clear_scratch, require
 from patchset.worktree import journal, lock
 from patchset.worktree.location import Location, locate
 from toolkit.finding import refuse
@@ -83,7 +82,7 @@ class Workspace:
             location = self.location
             if location.populated:
                 journal.recover(location)
-            merge.clear(location.private)
+            clear_scratch(location.private)
             yield location
 
     @contextmanager
