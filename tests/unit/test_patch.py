@@ -138,6 +138,25 @@ def test_strip_level() -> None:
     assert "no 1 leading components" in breaches(data)
 
 
+@pytest.mark.parametrize(
+    ("strip", "old", "new"),
+    [(0, "lib/sub/x.c", "lib/sub/y.c"), (1, "lib/sub/x.c", "lib/sub/y.c"), (2, "sub/x.c", "sub/y.c")],
+)
+@pytest.mark.parametrize("kind", ["rename", "copy"])
+def test_a_rename_has_one_leading_component_less(kind: str, strip: int, old: str, new: str) -> None:
+    """git's lines `rename from` and `copy from` have no `a/` and `b/` before their paths."""
+    lines = f"similarity index 100%\n{kind} from lib/sub/x.c\n{kind} to lib/sub/y.c\n"
+    data = f"diff --git a/lib/sub/x.c b/lib/sub/y.c\n{lines}".encode()
+    (change,) = good(data, strip).changes
+    assert (change.operation, change.old_path, change.new_path) == (kind, old, new)
+
+
+def test_a_rename_with_too_few_components_is_refused() -> None:
+    data = b"diff --git a/x.c b/y.c\nsimilarity index 100%\nrename from x.c\nrename to y.c\n"
+    _, findings = parse(FILE, data, 2)
+    assert "no 1 leading components" in "\n".join(finding.message for finding in findings)
+
+
 def test_quoted_path() -> None:
     data = b'diff --git "a/\\303\\244 \\"x\\"" "b/\\303\\244 \\"x\\""\nold mode 100644\nnew mode 100755\n'
     assert good(data).changes[0].path == 'ä "x"'

@@ -205,6 +205,7 @@ def _change(item: object, body: str, strip: int) -> FileChange:
     moved: dict[str, str] = {}
     old_blob = new_blob = None
     for line in info:
+        # The paths of a rename or copy have no a/ and b/ before them: git strips one component less.
         if match := _HEADER_MODE.match(line):
             modes[match[1]] = int(match[2], 8)
         elif match := _INDEX.match(line):
@@ -212,7 +213,7 @@ def _change(item: object, body: str, strip: int) -> FileChange:
             if match[3]:
                 modes.setdefault("index", int(match[3], 8))
         elif match := _RENAME.match(line):
-            moved[f"{match[1]} {match[2]}"] = paths.unquote(match[3])
+            moved[f"{match[1]} {match[2]}"] = paths.strip_components(match[3], max(strip - 1, 0))
     source = str(getattr(item, "source_file"))  # noqa: B009 - unidiff is untyped
     target = str(getattr(item, "target_file"))  # noqa: B009
     hunks = tuple(_hunk(number, hunk) for number, hunk in enumerate(item, 1))  # type: ignore[arg-type, var-annotated]
@@ -223,10 +224,12 @@ def _change(item: object, body: str, strip: int) -> FileChange:
         if payload is None:
             raise ValueError("a binary change without its content: export it with `git diff --binary`")
 
-    old_path = None if source == NULL else paths.strip_components(source, strip)
-    new_path = None if target == NULL else paths.strip_components(target, strip)
     operation: Operation = "modify"
-    if "rename from" in moved or "copy from" in moved:
+    old_path = new_path = None
+    if not moved:
+        old_path = None if source == NULL else paths.strip_components(source, strip)
+        new_path = None if target == NULL else paths.strip_components(target, strip)
+    if moved:
         operation = "rename" if "rename from" in moved else "copy"
         old_path, new_path = moved.get(f"{operation} from"), moved.get(f"{operation} to")
         if old_path is None or new_path is None:
