@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from patchset.engine.apply import PatchResult, apply, read_paths
@@ -13,7 +13,7 @@ from patchset.engine.message import author_and_message
 from patchset.model.series import Series
 from patchset.sources.acquire import StoredBase
 from patchset.store.git import Git
-from patchset.store.objects import NewCommit, blobs, entries, write_commits
+from patchset.store.objects import NewCommit, blobs, entries, files_below, write_commits
 from patchset.worktree.location import Location
 from patchset.worktree.state import AppliedPatch, parse_patches
 from toolkit.errors import IntegrityError
@@ -54,7 +54,10 @@ def apply_in_memory(git: Git, series: Series, commit: str, covers: tuple[str, ..
     patches = series.patches
     tree_entries = entries(git, commit, read_paths(patches))
     read = cache(lambda oid: blobs(git, (oid,))[oid])
-    return apply(patches, tree_entries, read, covers=covers, recorded=series.base.recorded, label=series.title)
+    below = partial(files_below, git, commit)
+    return apply(
+        patches, tree_entries, read, below=below, covers=covers, recorded=series.base.recorded, label=series.title
+    )
 
 
 def compute(location: Location, series: Series, base: StoredBase) -> PatchedTree:
