@@ -53,7 +53,9 @@ class FileChange:
 
     `old_blob` and `new_blob` are git blob ids as the patch's `index` line gives them (40 hex digits with
     `--full-index`, a prefix otherwise, None where the patch has no such line). Modes are git's, None where
-    the patch names none. `payload` holds a `GIT binary patch` with its header, as `git apply` reads it.
+    the patch names none. `payload` holds a `GIT binary patch` with its header, as `git apply` reads it. `may_create`
+    is True for a plain diff that changes nothing into something: the file is new where there is none, as git and GNU
+    patch have it.
     """
 
     operation: Operation
@@ -65,6 +67,7 @@ class FileChange:
     new_blob: str | None
     hunks: tuple[Hunk, ...]
     payload: bytes | None = None
+    may_create: bool = False
 
     @property
     def path(self) -> str:
@@ -117,13 +120,24 @@ def _needs_blob(change: FileChange) -> bool:
 
 # A diff starts at git's header, or where quilt and `diff -u` write their two file lines.
 _DIFF_START = re.compile(rb"^(?:diff --git |Index: |--- [^\n]*\n\+\+\+ )", re.MULTILINE)
-_CRLF = re.compile(r"^(?:diff --git |--- |\+\+\+ |@@ -)[^\n]*\r$", re.MULTILINE)
+_CRLF = re.compile(r"^(?:diff --git [^\n]*|@@ -[0-9, +]*@@)\r$", re.MULTILINE)
 _INDEX = re.compile(r"^index ([0-9a-f]{4,40})\.\.([0-9a-f]{4,40})(?: (\d{6}))?$")
 _HEADER_MODE = re.compile(r"^(old mode|new mode|new file mode|deleted file mode) (\d{6})$")
 _RENAME = re.compile(r"^(rename|copy) (from|to) (.+)$")
-_BINARY_BLOCK = re.compile(
-    r"^diff --git .*\n(?:(?!diff --git ).*\n)*?GIT binary patch\n(?:(?!diff --git ).*\n?)*", re.M
+# A file's header in git's format: up to its first hunk, or to the next header.
+_GIT_HEADER = re.compile(
+    r"^diff --git (.*)\n(?:(?!diff --git |@@ -|GIT binary patch|Binary files ).*\n)*", re.MULTILINE
 )
+_FILE_LINES = re.compile(r"^--- ([^\t\n]*)(.*\n)\+\+\+ ([^\t\n]*)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class _GitHeader:
+    """A file's header in git's format, with the text up to the next one; `files` are its `---` and `+++` paths."""
+
+    names: str
+    files: tuple[str, str] | None
+    block: str
 
 
 def parse(file: Path, data: bytes, strip: int = 1) -> tuple[Patch | None, list[Finding]]:
@@ -142,8 +156,9 @@ def parse(file: Path, data: bytes, strip: int = 1) -> tuple[Patch | None, list[F
         line = first_line + body[: crlf.start()].count("\n") + 1
         message = "the patch has CRLF line ends in its own headers: convert it, or fetch it as binary"
         return None, [_finding(file, line, crlf.group().rstrip(), message)]
+    headers, hunks_only = _without_paths(body if body.endswith("\n") else body + "\n")
     try:
-        parsed = PatchSet.from_string(body)
+        parsed = PatchSet.from_string(hunks_only)
     except UnidiffParseError as error:
         return None, [Finding(file, f"cannot be parsed: {str(error).strip()}")]
     lines = body.split("\n")
@@ -152,7 +167,7 @@ def parse(file: Path, data: bytes, strip: int = 1) -> tuple[Patch | None, list[F
     for item in parsed:
         place = first_line + (item.diff_line_no or 1)
         try:
-            change = _change(item, body, strip)
+            change = _change(item, headers, strip)
         except ValueError as error:
             findings.append(_finding(file, place, lines[place - first_line - 1], str(error)))
             continue
@@ -170,6 +185,30 @@ def parse(file: Path, data: bytes, strip: int = 1) -> tuple[Patch | None, list[F
     if not changes and not findings:
         findings.append(Finding(file, "changes no file"))
     return Patch(file, data, strip, header, tuple(changes)), findings
+
+
+def _without_paths(body: str) -> tuple[list[_GitHeader], str]:
+    """Return the headers in git's format, and the text with their numbers in place of the paths.
+
+    Which of the blanks in `diff --git a/x b/x b/x b/x` stands between two paths depends on the rest of the header and
+    on the series' `-p`: unidiff reads the hunks, and need not know.
+    """
+    matches = list(_GIT_HEADER.finditer(body))
+    headers, text, end = [], [], 0
+    for number, match in enumerate(matches):
+        following = matches[number + 1].start() if number + 1 < len(matches) else len(body)
+        header = match.group()
+        files = _FILE_LINES.search(header)
+        if files is not None:
+            old, new = (
+                NULL if name == NULL else f"{side}/{number}" for side, name in zip("ab", files.group(1, 3), strict=True)
+            )
+            header = f"{header[: files.start()]}--- {old}{files[2]}+++ {new}{header[files.end() :]}"
+        header = f"diff --git a/{number} b/{number}{header[header.index(chr(10)) :]}"
+        text += [body[end : match.start()], header]
+        end = match.end()
+        headers.append(_GitHeader(match[1], files and (files[1], files[3]), body[match.start() : following]))
+    return headers, "".join((*text, body[end:]))
 
 
 def subject_of(message: str) -> str:
@@ -193,14 +232,16 @@ def _finding(file: Path, line: int, text: str, message: str, mark: str = "") -> 
     return Finding(file, message, line, column, len(mark) or max(len(text.rstrip()), 1), text)
 
 
-def _change(item: object, body: str, strip: int) -> FileChange:
-    """Turn unidiff's file into ours.
+def _change(item: object, headers: list[_GitHeader], strip: int) -> FileChange:
+    """Turn unidiff's file into ours; `headers` are those of `_without_paths`.
 
     Raises:
         ValueError: the header contradicts itself, or is of a kind that a series must not hold.
     """
     info = [str(line).rstrip("\n") for line in (getattr(item, "patch_info", None) or ())]
-    git = bool(info) and info[0].startswith("diff --git ")
+    header = None
+    if info and info[0].startswith("diff --git "):
+        header = headers[int(info[0].rpartition("/")[2])]
     modes: dict[str, int] = {}
     moved: dict[str, str] = {}
     old_blob = new_blob = None
@@ -214,21 +255,27 @@ def _change(item: object, body: str, strip: int) -> FileChange:
                 modes.setdefault("index", int(match[3], 8))
         elif match := _RENAME.match(line):
             moved[f"{match[1]} {match[2]}"] = paths.strip_components(match[3], max(strip - 1, 0))
+    hunks = tuple(_hunk(number, hunk) for number, hunk in enumerate(item, 1))  # type: ignore[arg-type, var-annotated]
+    payload = None
+    if getattr(item, "is_binary_file", False):
+        if header is None or "\nGIT binary patch\n" not in header.block:
+            raise ValueError("a binary change without its content: export it with `git diff --binary`")
+        if old_blob is None and new_blob is None:
+            raise ValueError("a binary change without its blobs: keep its index line")
+        payload = header.block.encode("latin-1")
+
     source = str(getattr(item, "source_file"))  # noqa: B009 - unidiff is untyped
     target = str(getattr(item, "target_file"))  # noqa: B009
-    hunks = tuple(_hunk(number, hunk) for number, hunk in enumerate(item, 1))  # type: ignore[arg-type, var-annotated]
-    binary = bool(getattr(item, "is_binary_file", False))
-    payload = None
-    if binary:
-        payload = _payload(body, info[0]) if git else None
-        if payload is None:
-            raise ValueError("a binary change without its content: export it with `git diff --binary`")
-
     operation: Operation = "modify"
     old_path = new_path = None
     if not moved:
+        if header is not None:
+            old_name, new_name = _names(header, strip)
+            # A file that is empty, or binary, has its mode line only.
+            source, target = (NULL if side == NULL else name for side, name in ((source, old_name), (target, new_name)))
         old_path = None if source == NULL else paths.strip_components(source, strip)
         new_path = None if target == NULL else paths.strip_components(target, strip)
+    git = header is not None
     if moved:
         operation = "rename" if "rename from" in moved else "copy"
         old_path, new_path = moved.get(f"{operation} from"), moved.get(f"{operation} to")
@@ -252,7 +299,27 @@ def _change(item: object, body: str, strip: int) -> FileChange:
             raise ValueError("a change of a submodule cannot be part of a series")
         if mode not in (0o100644, 0o100755, 0o120000):
             raise ValueError(f"an unknown file mode {mode:o}")
-    return FileChange(operation, old_path, new_path, old_mode, new_mode, old_blob, new_blob, hunks, payload)
+    may_create = not git and operation == "modify" and [(hunk.old_start, hunk.old_length) for hunk in hunks] == [(0, 0)]
+    blobs = old_blob, new_blob
+    return FileChange(operation, old_path, new_path, old_mode, new_mode, *blobs, hunks, payload, may_create)
+
+
+def _names(header: _GitHeader, strip: int) -> tuple[str, str]:
+    """Return the two paths of a header that renames nothing, with all of their components.
+
+    Raises:
+        ValueError: its lines name different files.
+    """
+    if header.files is None:
+        return paths.split_names(header.names, strip)
+    try:
+        names = paths.split_names(header.names, strip)
+    except ValueError:
+        return header.files
+    for name, other in zip(header.files, names, strict=True):
+        if name != NULL and paths.strip_components(name, strip) != paths.strip_components(other, strip):
+            raise ValueError("`diff --git` and `---` name different files")
+    return header.files
 
 
 def _hunk(number: int, hunk: object) -> Hunk:
@@ -268,14 +335,6 @@ def _hunk(number: int, hunk: object) -> Hunk:
     old_start, old_length = int(hunk.source_start), int(hunk.source_length)  # type: ignore[attr-defined]
     new_start, new_length = int(hunk.target_start), int(hunk.target_length)  # type: ignore[attr-defined]
     return Hunk(number, old_start, old_length, new_start, new_length, tuple(lines))
-
-
-def _payload(body: str, diff_line: str) -> bytes | None:
-    for match in _BINARY_BLOCK.finditer(body):
-        block = match.group()
-        if block.startswith(diff_line + "\n"):
-            return block.encode("latin-1")
-    return None
 
 
 def _no_file(item: object, side: str, lengths: Iterable[int]) -> bool:
