@@ -155,11 +155,26 @@ def test_a_hunk_without_context_stands_at_its_own_line() -> None:
         apply_hunks(b"x\nline 7\n" + lines[len(b"line 1\n") :], hunks, exact=False)
 
 
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_line_without_its_end_ends_the_file(exact: bool) -> None:
+    """Two lines of the file would become one; patch puts the line end there, git apply refuses."""
+    hunks = good_hunks(b"--- a/f\n+++ b/f\n@@ -1 +1 @@\n-a\n+A\n\\ No newline at end of file\n")
+    assert apply_hunks(b"a\n", hunks, exact=exact).data == b"A"
+    with pytest.raises(HunkNotLocated, match="no line end, and the file goes on"):
+        apply_hunks(b"a\nb\n", hunks, exact=exact)
+
+
 def test_line_ends_are_named() -> None:
     patch, _ = parse(Path("x.patch"), b"--- a/f\n+++ b/f\n@@ -1 +1 @@\n-b\n+B\n")
     assert patch is not None
     with pytest.raises(HunkNotLocated, match="CRLF line ends"):
         apply_hunks(b"b\r\n", patch.changes[0].hunks, exact=False)
+
+
+def test_a_line_end_at_the_end_of_the_file_is_named() -> None:
+    hunks = good_hunks(b"--- a/f\n+++ b/f\n@@ -1 +1 @@\n-a\n\\ No newline at end of file\n+A\n")
+    with pytest.raises(HunkNotLocated, match="line 1 has a line end in the file, and none in the patch"):
+        apply_hunks(b"a\n", hunks, exact=False)
 
 
 def test_lines_without_context_need_a_proof() -> None:

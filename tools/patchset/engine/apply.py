@@ -141,10 +141,12 @@ def _change(draft: Draft, change: FileChange, offsets: list[tuple[str, int, int]
     source = change.old_path
     if source is not None:
         old = (draft.before if change.operation in ("rename", "copy") else draft).get(source)
-        if old is None:
+        if old is None and not change.may_create:
             raise _NoMatchError(draft.obstacle(source) or f"the tree has no file {source}")
     if change.new_path is not None and change.new_path != source and not draft.is_free(change.new_path):
         raise _NoMatchError(f"{change.new_path} exists already")
+    if change.operation == "rename" and source is not None:
+        draft.free(source)
     exact = _proved(change, old, recorded)
     try:
         data = _content(change, old, exact, offsets)
@@ -164,8 +166,6 @@ def _change(draft: Draft, change: FileChange, offsets: list[tuple[str, int, int]
     if old is not None and mode in (None, change.old_mode):
         # The mode of an index line is what the file had: another executable bit in the tree stays.
         mode = old.mode
-    if change.operation == "rename":
-        draft.free(change.old_path or "")
     draft.put(change.path, new_file(mode or 0o100644, data))
     return exact
 

@@ -59,6 +59,9 @@ def apply_hunks(data: bytes, hunks: Sequence[Hunk], *, exact: bool) -> HunkLocat
         at = _locate(lines, old, named + (0 if exact else drift), end, hunk, exact)
         if not exact and old:
             _check_ends(hunk, at, at + len(old), len(lines))
+        rest = [*hunk.new, *lines[at + len(old) :][:1]]
+        if not all(line.endswith(b"\n") for line in rest[:-1]):
+            raise HunkNotLocated(hunk, "its last line has no line end, and the file goes on after it")
         drift = at - named
         offsets.append(drift)
         out += lines[end:at]
@@ -108,6 +111,9 @@ def _locate(lines: list[bytes], old: list[bytes], at: int, start: int, hunk: Hun
 
 def _difference(lines: list[bytes], old: list[bytes], at: int) -> str:
     there = lines[max(at, 0) : max(at, 0) + len(old)]
+    if there != old and b"".join(there).removesuffix(b"\n") == b"".join(old).removesuffix(b"\n"):
+        sides = ("file", "patch") if there[-1].endswith(b"\n") else ("patch", "file")
+        return f"line {at + len(old)} has a line end in the {sides[0]}, and none in the {sides[1]}"
     if [line.rstrip(b"\r\n") for line in there] == [line.rstrip(b"\r\n") for line in old]:
         crlf = any(line.endswith(b"\r\n") for line in there)
         return f"the file has {'CRLF' if crlf else 'LF'} line ends there, the patch has not"
