@@ -9,7 +9,7 @@ import pytest
 
 from patchset.engine.apply import apply, combined, read_paths
 from patchset.model.patch import Patch, parse
-from patchset.store.objects import DIRECTORY, TreeEntry, blob_id
+from patchset.store.objects import DIRECTORY, GITLINK, File, TreeEntry, blob_id
 from toolkit.errors import PatchConflict
 
 from ..conftest import git
@@ -158,3 +158,47 @@ def test_folders_of_the_base_are_read_only_where_a_patch_puts_a_file_there() -> 
     entries = {path: TreeEntry(0o100644, blob_id(data)) for path, data in BASE.items()}
     entries |= {"d": TreeEntry(DIRECTORY, "0" * 40), "e": TreeEntry(DIRECTORY, "0" * 40)}
     assert len(combined(apply(patches, entries, data.__getitem__, below=below, recorded=False))) == 4
+
+
+def one(text: str, files: dict[str, tuple[int, bytes]]) -> dict[str, File | None]:
+    """Return what a foreign patch changes in a tree of (mode, content)."""
+    data = {blob_id(content): content for _, content in files.values()}
+    entries = {path: TreeEntry(mode, blob_id(content)) for path, (mode, content) in files.items()}
+    return combined(apply(parsed([text]), entries, data.__getitem__, recorded=False))
+
+
+def test_an_executable_bit_that_the_patch_does_not_change_stays() -> None:
+    """The mode of an index line is that of the file that the patch was written for."""
+    text = edit("f", "f", "F").replace("--- a/f", f"index {blob_id(b'f')[:7]}..{blob_id(b'F')[:7]} 100644\n--- a/f")
+    file = one(text, {"f": (0o100755, b"f\n")})["f"]
+    assert file is not None
+    assert (file.mode, file.data) == (0o100755, b"F\n")
+
+
+def test_a_link_is_no_file() -> None:
+    header = "diff --git a/f b/f\nindex 1111111..2222222 {}\n--- a/f\n+++ b/f\n@@ -1 +1 @@\n-f\n+F\n"
+    for mode, there, why in (
+        ("120000", 0o100644, "the patch is for a symbolic link, the tree has a file"),
+        ("100644", 0o120000, "the patch is for a file, the tree has a symbolic link"),
+    ):
+        with pytest.raises(PatchConflict) as caught:
+            one(header.format(mode), {"f": (there, b"f\n")})
+        assert caught.value.details == (why,)
+
+
+def test_a_plain_diff_of_nothing_may_create_its_file() -> None:
+    """git apply and patch take `@@ -0,0 +1 @@` for a new file where there is none."""
+    text = "--- a/n/f\n+++ b/n/f\n@@ -0,0 +1 @@\n+new\n"
+    file = one(text, {})["n/f"]
+    assert file is not None
+    assert (file.mode, file.data) == (0o100644, b"new\n")
+    with pytest.raises(PatchConflict):
+        one(f"diff --git a/n/f b/n/f\n{text}", {})
+
+
+def test_a_submodule_is_in_the_way() -> None:
+    entries = {"s": TreeEntry(GITLINK, "1" * 40)}
+    for text in (add("s"), add("s/x")):
+        with pytest.raises(PatchConflict) as caught:
+            apply(parsed([text]), entries, {}.__getitem__, recorded=False)
+        assert "s is a submodule" in caught.value.details or "s exists already" in caught.value.details
