@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from patchset.engine.apply import apply, combined, read_paths
+from patchset.engine.tree import folders_above
 from patchset.model.patch import Patch, parse
 from patchset.store.objects import DIRECTORY, TreeEntry, blob_id
 from toolkit.errors import IntegrityError, PatchConflict
@@ -72,8 +73,7 @@ def applied(base: Tree, patches: Sequence[Patch], *, recorded: bool) -> Tree:
     contents = {blob_id(data): data for _, data in base.values()}
     every = {path: TreeEntry(mode, blob_id(data)) for path, (mode, data) in base.items()}
     for path in base:
-        parts = path.split("/")
-        every |= {"/".join(parts[:depth]): TreeEntry(DIRECTORY, "0" * 40) for depth in range(1, len(parts))}
+        every |= dict.fromkeys(folders_above(path), TreeEntry(DIRECTORY, "0" * 40))
     entries = {path: every[path] for path in read_paths(patches) if path in every}
     results = apply(
         patches,
@@ -205,6 +205,7 @@ NOT_REFUSED_BY_GIT = {"git creates a file that a plain hunk without old lines is
 NOT_REFUSED_BY_PATCH = {
     "patch creates an empty file that is missing": "the tree has no file",
     "patch renames over a file": "exists already|is a file",
+    "patch writes through a link": "is a symbolic link",
 }
 # GNU patch ends a name at a blank that no tab follows, and strips those at its end.
 _CUT_BY_PATCH = re.compile(
@@ -225,6 +226,12 @@ def expected(
     if tool == "patch" and any(_CUT_BY_PATCH.search(data) for data in case.patches):
         return "patch cuts a name at a blank"
     if own.tree is not None and other.tree is not None:
+        if tool == "git" and not case.context and any(b"\n\\ No newline" in data for data in case.patches):
+            return "git takes a last line without its end for the start of any line"
+        paths = {path for path in {*own.tree, *other.tree} if own.tree.get(path) != other.tree.get(path)}
+        links = {path for path, (mode, _) in case.base.items() if mode == LINK}
+        if tool == "patch" and any(links.intersection(folders_above(path)) for path in paths):
+            return "patch writes through a link"
         return None
     refused_by_git = by_git is not None and by_git.applied <= min(own.applied, len(case.patches) - 1)
     rules, why = REFUSED, own.why
@@ -242,23 +249,21 @@ def expected(
         return rule
     if tool == "git" and own.applied < other.applied and b"\n\\ No newline" in patch:
         return "git takes a last line without its end for the start of any line"
-    if tool == "git" and rules is REFUSED_BY_GIT and _stands_at_an_end(patch):
+    if rules is REFUSED_BY_GIT and any(start or not (before or after) for start, before, after in _contexts(patch)):
         return "git holds hunks at line 1, and those without context, to the ends of the file"
+    if rules is REFUSED_BY_PATCH and any(0 < after < before for _, before, after in _contexts(patch)):
+        return "patch holds a hunk with less context after than before to the end of the file"
     return None
 
 
-def _stands_at_an_end(data: bytes) -> bool:
-    """Return True if git (apply.c) holds a hunk to an end of the file where we do not."""
+def _contexts(data: bytes) -> Iterator[tuple[bool, int, int]]:
+    """Yield each hunk's lines of context before and after its change; True where git alone holds it to the start."""
     patch, _ = parse(Path("x.patch"), data)
     assert patch is not None
-    for hunk in (hunk for change in patch.changes for hunk in change.hunks):
+    for hunk in (hunk for change in patch.changes for hunk in change.hunks if hunk.old):
         tags = "".join(tag for tag, _ in hunk.lines)
-        leading, trailing = len(tags) - len(tags.lstrip()), len(tags) - len(tags.rstrip())
-        if not hunk.old:
-            continue
-        if (hunk.old_start <= 1 and leading >= trailing) or (not trailing and not leading):
-            return True
-    return False
+        before, after = len(tags) - len(tags.lstrip()), len(tags) - len(tags.rstrip())
+        yield hunk.old_start <= 1 and before >= after, before, after
 
 
 def difference(own: Verdict, other: Verdict) -> str | None:

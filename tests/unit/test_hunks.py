@@ -177,12 +177,23 @@ def test_a_line_end_at_the_end_of_the_file_is_named() -> None:
         apply_hunks(b"a\n", hunks, exact=False)
 
 
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_blank_line_is_missing_at_the_end(exact: bool) -> None:
+    hunks = good_hunks(b"--- a/f\n+++ b/f\n@@ -2 +2 @@\n-\n+A\n")
+    with pytest.raises(HunkNotLocated, match="line 2 should be '': the file ends before it"):
+        apply_hunks(b"a\n", hunks, exact=exact)
+
+
 def test_lines_without_context_need_a_proof() -> None:
     patch, _ = parse(Path("x.patch"), b"--- a/f\n+++ b/f\n@@ -1,0 +2 @@\n+B\n")
     assert patch is not None
     assert apply_hunks(b"a\nc\n", patch.changes[0].hunks, exact=True).data == b"a\nB\nc\n"
     with pytest.raises(HunkNotLocated, match="without context"):
         apply_hunks(b"a\nc\n", patch.changes[0].hunks, exact=False)
+    with pytest.raises(HunkNotLocated, match="without context"):
+        apply_hunks(b"", patch.changes[0].hunks, exact=False)
+    with pytest.raises(HunkNotLocated, match="after line 1, and the file has 0"):
+        apply_hunks(b"", patch.changes[0].hunks, exact=True)
 
 
 @given(st.binary(max_size=200))

@@ -90,7 +90,7 @@ def _context(lines: Sequence[tuple[str, bytes]]) -> int:
 
 
 def _locate(lines: list[bytes], old: list[bytes], at: int, start: int, hunk: Hunk, exact: bool) -> int:
-    if not exact and not old and lines:
+    if not exact and not old and (lines or at):
         raise HunkNotLocated(hunk, "it adds lines without context, and names no blob to prove the place")
     if start <= at <= len(lines) - len(old) and lines[at : at + len(old)] == old:
         return at
@@ -110,8 +110,14 @@ def _locate(lines: list[bytes], old: list[bytes], at: int, start: int, hunk: Hun
 
 
 def _difference(lines: list[bytes], old: list[bytes], at: int) -> str:
+    if not old:
+        return f"it adds lines after line {at}, and the file has {len(lines)}"
     there = lines[max(at, 0) : max(at, 0) + len(old)]
-    if there != old and b"".join(there).removesuffix(b"\n") == b"".join(old).removesuffix(b"\n"):
+    if (
+        len(there) == len(old)
+        and there != old
+        and b"".join(there).removesuffix(b"\n") == b"".join(old).removesuffix(b"\n")
+    ):
         sides = ("file", "patch") if there[-1].endswith(b"\n") else ("patch", "file")
         return f"line {at + len(old)} has a line end in the {sides[0]}, and none in the {sides[1]}"
     if [line.rstrip(b"\r\n") for line in there] == [line.rstrip(b"\r\n") for line in old]:

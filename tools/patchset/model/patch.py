@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from patchset.model import paths
+from patchset.model.header import NULL, GitHeader, names_of, without_paths
 from toolkit.finding import Finding
 
-NULL = "/dev/null"
 Operation = Literal["add", "modify", "delete", "rename", "copy"]
 Tag = Literal[" ", "+", "-"]
 
@@ -124,20 +124,6 @@ _CRLF = re.compile(r"^(?:diff --git [^\n]*|@@ -[0-9, +]*@@)\r$", re.MULTILINE)
 _INDEX = re.compile(r"^index ([0-9a-f]{4,40})\.\.([0-9a-f]{4,40})(?: (\d{6}))?$")
 _HEADER_MODE = re.compile(r"^(old mode|new mode|new file mode|deleted file mode) (\d{6})$")
 _RENAME = re.compile(r"^(rename|copy) (from|to) (.+)$")
-# A file's header in git's format: up to its first hunk, or to the next header.
-_GIT_HEADER = re.compile(
-    r"^diff --git (.*)\n(?:(?!diff --git |@@ -|GIT binary patch|Binary files ).*\n)*", re.MULTILINE
-)
-_FILE_LINES = re.compile(r"^--- ([^\t\n]*)(.*\n)\+\+\+ ([^\t\n]*)", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class _GitHeader:
-    """A file's header in git's format, with the text up to the next one; `files` are its `---` and `+++` paths."""
-
-    names: str
-    files: tuple[str, str] | None
-    block: str
 
 
 def parse(file: Path, data: bytes, strip: int = 1) -> tuple[Patch | None, list[Finding]]:
@@ -156,7 +142,7 @@ def parse(file: Path, data: bytes, strip: int = 1) -> tuple[Patch | None, list[F
         line = first_line + body[: crlf.start()].count("\n") + 1
         message = "the patch has CRLF line ends in its own headers: convert it, or fetch it as binary"
         return None, [_finding(file, line, crlf.group().rstrip(), message)]
-    headers, hunks_only = _without_paths(body if body.endswith("\n") else body + "\n")
+    headers, hunks_only = without_paths(body if body.endswith("\n") else body + "\n")
     try:
         parsed = PatchSet.from_string(hunks_only)
     except UnidiffParseError as error:
@@ -187,30 +173,6 @@ def parse(file: Path, data: bytes, strip: int = 1) -> tuple[Patch | None, list[F
     return Patch(file, data, strip, header, tuple(changes)), findings
 
 
-def _without_paths(body: str) -> tuple[list[_GitHeader], str]:
-    """Return the headers in git's format, and the text with their numbers in place of the paths.
-
-    Which of the blanks in `diff --git a/x b/x b/x b/x` stands between two paths depends on the rest of the header and
-    on the series' `-p`: unidiff reads the hunks, and need not know.
-    """
-    matches = list(_GIT_HEADER.finditer(body))
-    headers, text, end = [], [], 0
-    for number, match in enumerate(matches):
-        following = matches[number + 1].start() if number + 1 < len(matches) else len(body)
-        header = match.group()
-        files = _FILE_LINES.search(header)
-        if files is not None:
-            old, new = (
-                NULL if name == NULL else f"{side}/{number}" for side, name in zip("ab", files.group(1, 3), strict=True)
-            )
-            header = f"{header[: files.start()]}--- {old}{files[2]}+++ {new}{header[files.end() :]}"
-        header = f"diff --git a/{number} b/{number}{header[header.index(chr(10)) :]}"
-        text += [body[end : match.start()], header]
-        end = match.end()
-        headers.append(_GitHeader(match[1], files and (files[1], files[3]), body[match.start() : following]))
-    return headers, "".join((*text, body[end:]))
-
-
 def subject_of(message: str) -> str:
     """Return the subject of a commit message: its first paragraph in one line, as git's `%s` gives it."""
     return " ".join(message.strip("\n").partition("\n\n")[0].split())
@@ -232,8 +194,8 @@ def _finding(file: Path, line: int, text: str, message: str, mark: str = "") -> 
     return Finding(file, message, line, column, len(mark) or max(len(text.rstrip()), 1), text)
 
 
-def _change(item: object, headers: list[_GitHeader], strip: int) -> FileChange:
-    """Turn unidiff's file into ours; `headers` are those of `_without_paths`.
+def _change(item: object, headers: Sequence[GitHeader], strip: int) -> FileChange:
+    """Turn unidiff's file into ours; `headers` are those of `without_paths`.
 
     Raises:
         ValueError: the header contradicts itself, or is of a kind that a series must not hold.
@@ -270,7 +232,7 @@ def _change(item: object, headers: list[_GitHeader], strip: int) -> FileChange:
     old_path = new_path = None
     if not moved:
         if header is not None:
-            old_name, new_name = _names(header, strip)
+            old_name, new_name = names_of(header, strip)
             # A file that is empty, or binary, has its mode line only.
             source, target = (NULL if side == NULL else name for side, name in ((source, old_name), (target, new_name)))
         old_path = None if source == NULL else paths.strip_components(source, strip)
@@ -302,24 +264,6 @@ def _change(item: object, headers: list[_GitHeader], strip: int) -> FileChange:
     may_create = not git and operation == "modify" and [(hunk.old_start, hunk.old_length) for hunk in hunks] == [(0, 0)]
     blobs = old_blob, new_blob
     return FileChange(operation, old_path, new_path, old_mode, new_mode, *blobs, hunks, payload, may_create)
-
-
-def _names(header: _GitHeader, strip: int) -> tuple[str, str]:
-    """Return the two paths of a header that renames nothing, with all of their components.
-
-    Raises:
-        ValueError: its lines name different files.
-    """
-    if header.files is None:
-        return paths.split_names(header.names, strip)
-    try:
-        names = paths.split_names(header.names, strip)
-    except ValueError:
-        return header.files
-    for name, other in zip(header.files, names, strict=True):
-        if name != NULL and paths.strip_components(name, strip) != paths.strip_components(other, strip):
-            raise ValueError("`diff --git` and `---` name different files")
-    return header.files
 
 
 def _hunk(number: int, hunk: object) -> Hunk:

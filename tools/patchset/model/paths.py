@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 
 from patchset.store.text import decode
 
@@ -43,24 +42,6 @@ def strip_components(path: str, count: int) -> str:
     if len(parts) <= count:
         raise ValueError(f"the path {path!r} has no {count} leading components to drop")
     return "/".join(parts[count:])
-
-
-def split_names(names: str, count: int) -> tuple[str, str]:
-    """Return the two paths of a `diff --git` line, which are one path but for their first `count` components.
-
-    Raises:
-        ValueError: it does not hold one path twice.
-    """
-    if quoted := re.match(r'("(?:[^"\\]|\\.)*") ', names):
-        old, new = quoted[1], names[quoted.end() :]
-        if strip_components(old, count) == strip_components(new, count):
-            return old, new
-    for blank in re.finditer(" ", names):
-        old, new = names[: blank.start()], names[blank.end() :]
-        with suppress(ValueError):
-            if old and new and strip_components(old, count) == strip_components(new, count):
-                return old, new
-    raise ValueError("the header does not name one file, and no rename")
 
 
 _ESCAPE = re.compile(rb"\\([0-7]{3}|.?)", re.DOTALL)
