@@ -232,6 +232,9 @@ def expected(
         links = {path for path, (mode, _) in case.base.items() if mode == LINK}
         if tool == "patch" and any(links.intersection(folders_above(path)) for path in paths):
             return "patch writes through a link"
+        confirmed = by_git is not None and by_git.tree == own.tree
+        if tool == "patch" and confirmed and any(b"\ncopy from " in data for data in case.patches):
+            return "patch reads the source of a copy as the patch leaves it"
         return None
     refused_by_git = by_git is not None and by_git.applied <= min(own.applied, len(case.patches) - 1)
     rules, why = REFUSED, own.why
