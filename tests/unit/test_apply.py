@@ -149,6 +149,14 @@ def test_the_obstacle_is_named() -> None:
         assert caught.value.details == (why,), case
 
 
+def test_what_the_patch_removes_is_no_obstacle() -> None:
+    """The reason is the hunk's, not the folder that a later change of the patch empties."""
+    text = f"{move('d/x', 'd')}--- a/d/x\n+++ b/d\n@@ -1 +1 @@\n-other\n+X\n{remove('d/y', 'y')}"
+    with pytest.raises(PatchConflict) as caught:
+        apply_to_base([text])
+    assert caught.value.details == ("line 1 should be 'other': it is 'x'",)
+
+
 def test_folders_of_the_base_are_read_only_where_a_patch_puts_a_file_there() -> None:
     def below(folder: str) -> list[str]:
         raise AssertionError(folder)

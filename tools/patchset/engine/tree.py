@@ -95,7 +95,7 @@ class Draft:
 
     def is_free(self, path: str) -> bool:
         """Return True if the patch may put a new file at `path`."""
-        return path in self._leaving or self._mode(path) is None
+        return self._mode(path) is None or path in self._leaving
 
     def put(self, path: str, file: File | None) -> None:
         self._layer.put(path, file)
@@ -113,7 +113,7 @@ class Draft:
         if self.before.mode(path) == GITLINK:
             return f"{path} is {_KINDS[GITLINK]}"
         own = (other for other in self._layer.below.get(path, ()) if self.files[other] is not None)
-        kept = (other for other in self.before.below(path) if other == path or other not in self.files)
+        kept = (other for other in self.before.below(path) if other == path or not self._changes(other))
         other = next(chain(own, kept), None)
         if other is not None:
             return f"{path} is a folder" + (f" that holds {other}" if other != path else "")
@@ -123,7 +123,10 @@ class Draft:
         if path in self.files:
             file = self.files[path]
             return None if file is None else file.mode
-        return self.before.mode(path)
+        return None if path in self._leaving else self.before.mode(path)
+
+    def _changes(self, path: str) -> bool:
+        return path in self.files or path in self._leaving
 
 
 def folders_above(path: str) -> list[str]:
