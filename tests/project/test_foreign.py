@@ -196,6 +196,30 @@ def test_what_needs_fuzz_is_refused(foreign: Foreign, run: Run) -> None:
     assert git(foreign.tree, "rev-parse", "HEAD") == foreign.base
 
 
+FILE_IN_PLACE_OF_SRC = "--- /dev/null\n+++ b/src\n@@ -0,0 +1 @@\n+file\n"
+
+
+def test_a_file_in_place_of_a_folder_is_refused(foreign: Foreign, run: Run) -> None:
+    foreign.edit({"src/b.c": "bee\n"})
+    foreign.add("one.patch", without_index(foreign.diff()))
+    foreign.add("two.patch", FILE_IN_PLACE_OF_SRC)
+    result = run("--root", foreign.path, "apply")
+    assert result.code == 4
+    assert "two of foo does not apply to src" in result.err
+    assert "src is a folder that holds src/b.c" in result.err
+    assert git(foreign.tree, "rev-parse", "HEAD") == foreign.base
+
+
+def test_a_folder_that_holds_nothing_any_more_can_become_a_file(foreign: Foreign, run: Run, tmp_path: Path) -> None:
+    foreign.edit({"src/a.c": None, "src/b.c": None, "src/deep/c.h": None})
+    foreign.add("one.patch", foreign.format_patch())
+    shutil.rmtree(foreign.work / "src", ignore_errors=True)
+    foreign.edit({"src": "file\n"})
+    foreign.add("two.patch", foreign.format_patch())
+    assert applied(foreign, run) == foreign.wanted
+    assert tree_after("git am", foreign.tree, foreign.base, foreign.series, tmp_path / "am") == foreign.wanted
+
+
 def test_new_content_on_a_file_that_is_there_is_refused(foreign: Foreign, run: Run) -> None:
     foreign.add("one.patch", "--- a/src/a.c\n+++ b/src/a.c\n@@ -0,0 +1 @@\n+new\n")
     result = run("--root", foreign.path, "apply")

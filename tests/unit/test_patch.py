@@ -138,6 +138,62 @@ def test_strip_level() -> None:
     assert "no 1 leading components" in breaches(data)
 
 
+@pytest.mark.parametrize(
+    ("strip", "old", "new"),
+    [(0, "lib/sub/x.c", "lib/sub/y.c"), (1, "lib/sub/x.c", "lib/sub/y.c"), (2, "sub/x.c", "sub/y.c")],
+)
+@pytest.mark.parametrize("kind", ["rename", "copy"])
+def test_a_rename_has_one_leading_component_less(kind: str, strip: int, old: str, new: str) -> None:
+    """git's lines `rename from` and `copy from` have no `a/` and `b/` before their paths."""
+    lines = f"similarity index 100%\n{kind} from lib/sub/x.c\n{kind} to lib/sub/y.c\n"
+    data = f"diff --git a/lib/sub/x.c b/lib/sub/y.c\n{lines}".encode()
+    (change,) = good(data, strip).changes
+    assert (change.operation, change.old_path, change.new_path) == (kind, old, new)
+
+
+def test_a_rename_with_too_few_components_is_refused() -> None:
+    data = b"diff --git a/x.c b/y.c\nsimilarity index 100%\nrename from x.c\nrename to y.c\n"
+    _, findings = parse(FILE, data, 2)
+    assert "no 1 leading components" in "\n".join(finding.message for finding in findings)
+
+
+@pytest.mark.parametrize("name", ["x b/x", "a b/a b", " lead", "trail ", "two  words", "x b/y"])
+def test_a_path_with_blanks(name: str) -> None:
+    """Which blank in `diff --git` stands between the paths follows from their being one path."""
+    header = f"diff --git a/{name} b/{name}\n"
+    empty = f"{header}new file mode 100644\nindex 0000000..e69de29\n"
+    mode = f"{header}old mode 100644\nnew mode 100755\n"
+    edit = f"{header}--- a/{name}\t\n+++ b/{name}\t\n@@ -1 +1 @@\n-a\n+b\n"
+    changes = good(f"{empty}{mode}{edit}".encode()).changes
+    assert [(change.operation, change.path) for change in changes] == [
+        ("add", name),
+        ("modify", name),
+        ("modify", name),
+    ]
+
+
+def test_a_header_that_names_another_file_than_its_lines_is_refused() -> None:
+    lines = b"--- a/y\n+++ b/y\n@@ -1 +1 @@\n-a\n+b\n"
+    assert "name different files" in breaches(b"diff --git a/x b/x\n" + lines)
+    assert "no rename" in breaches(b"diff --git a/x b/y\nnew file mode 100644\n")
+
+
+def test_each_binary_change_of_a_path_has_its_own_content() -> None:
+    """A link in place of a binary file is a removal and an addition with one header."""
+    blocks = [
+        f"diff --git a/x b/x\n{kind} file mode 100644\nindex {old}..{new}\nGIT binary patch\nliteral {size}\nAcmZ\n"
+        for kind, old, new, size in (("deleted", "1" * 40, "0" * 40, 0), ("new", "0" * 40, "2" * 40, 1))
+    ]
+    payloads = [change.payload for change in good("".join(blocks).encode()).changes]
+    assert payloads == [block.encode() for block in blocks]
+
+
+def test_removed_and_added_lines_that_look_like_crlf_headers() -> None:
+    data = MODIFY.replace(b"-b\n+B\n", b"--- b\r\n+++ B\r\n")
+    assert good(data).changes[0].hunks[0].new[1] == b"++ B\r\n"
+    assert "CRLF" in breaches(MODIFY.replace(b"\n", b"\r\n"))
+
+
 def test_quoted_path() -> None:
     data = b'diff --git "a/\\303\\244 \\"x\\"" "b/\\303\\244 \\"x\\""\nold mode 100644\nnew mode 100755\n'
     assert good(data).changes[0].path == 'ä "x"'
@@ -175,6 +231,7 @@ def test_absolute_path() -> None:
         (MODIFY.replace(b" c\n", b""), "cannot be parsed"),
         (MODIFY + b"+more\n", "longer than its header"),
         (b"diff --git a/x b/x\nindex 1..2 100644\nBinary files a/x and b/x differ\n", "without its content"),
+        (b"diff --git a/x b/x\nGIT binary patch\ndelta 1\nAcmZQz00000\n\n", "without its blobs"),
         (MODIFY.replace(b" 100644\n", b" 160000\n"), "submodule"),
         (MODIFY.replace(b" 100644\n", b" 100600\n"), "unknown file mode"),
         (b"diff --git a/x b/y\n--- a/x\n+++ b/y\n@@ -1 +1 @@\n-a\n+b\n", "no rename"),

@@ -8,18 +8,19 @@ doubt; the result says so.
 from __future__ import annotations
 
 import fnmatch
+import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from patchset.engine import binary
 from patchset.engine.hunks import HunkNotLocated, apply_hunks
+from patchset.engine.tree import Draft, Files, Tree, folders_above
 from patchset.model.patch import FileChange, Patch
-from patchset.store.objects import DIRECTORY, SYMLINK, File, TreeEntry, blob_id, new_file
+from patchset.store.objects import File, TreeEntry, blob_id, new_file
 from toolkit.errors import IntegrityError, PatchConflict, PatchsetError
 
 Match = Literal["exact", "context", "outside"]
-Files = dict[str, File | None]
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,7 @@ def read_paths(patches: Iterable[Patch]) -> tuple[str, ...]:
     for patch in patches:
         for change in patch.changes:
             for path in filter(None, (change.old_path, change.new_path)):
-                parts = path.split("/")
-                for depth in range(1, len(parts) + 1):
-                    paths["/".join(parts[:depth])] = None
+                paths |= dict.fromkeys((*folders_above(path), path))
     return tuple(paths)
 
 
@@ -55,39 +54,44 @@ def apply(
     entries: Mapping[str, TreeEntry],
     read: Callable[[str], bytes],
     *,
+    below: Callable[[str], Iterable[str]] | None = None,
     covers: Sequence[str] = (),
     recorded: bool = True,
     label: str = "",
 ) -> tuple[PatchResult, ...]:
     """Apply patches in order to a tree that is known by its `entries` (see `read_paths`).
 
-    `read` gives a blob's content by id. `covers` are globs of the paths that the source has at all (empty:
-    all). A `recorded` series is held to the blobs that its patches name; a foreign one is located by context
-    where they are not those of the tree. `label` names the series in errors.
+    `read` gives a blob's content by id. `below` gives the files of the tree below a folder: it is called where a patch
+    puts a file in a folder's place; without it, that is a conflict. `covers` are globs of the paths that the source
+    has at all (empty: all). A `recorded` series is held to the blobs that its patches name; a foreign one is located
+    by context where they are not those of the tree. `label` names the series in errors.
 
     Raises:
         PatchConflict: a patch does not match; names patch, file and hunk.
         IntegrityError: a patch's text does not give the blob that it says it gives.
     """
-    tree = _Tree(entries, read)
+    tree = Tree(entries, read, below)
     results = []
     for patch in patches:
         outside = tuple(path for path in patch.touched if not _covered(path, covers))
         if outside and len(outside) == len(patch.touched):
             results.append(PatchResult(patch, "outside", {}, outside))
             continue
-        files: Files = {}
+        draft = Draft(tree, _leaving(patch))
         offsets: list[tuple[str, int, int]] = []
         exact = True
-        for change in patch.changes:
-            if any(path in outside for path in change.touched):
-                continue
+        changes = [change for change in patch.changes if not any(path in outside for path in change.touched)]
+        for change in changes:
             try:
-                exact &= _change(tree, change, files, offsets, recorded)
+                exact &= _change(draft, change, offsets, recorded)
             except _NoMatchError as error:
-                raise error.conflict(patch, change, label) from None
-        tree.update(files)
-        results.append(PatchResult(patch, "exact" if exact else "context", files, outside, tuple(offsets)))
+                raise (_blocked(draft, change) or error).conflict(patch, change, label) from None
+        # What stands in the way can be judged after the last change: a later one may take it away.
+        for change in changes:
+            if blocked := _blocked(draft, change):
+                raise blocked.conflict(patch, change, label)
+        tree.update(draft.files)
+        results.append(PatchResult(patch, "exact" if exact else "context", draft.files, outside, tuple(offsets)))
     return tuple(results)
 
 
@@ -116,58 +120,33 @@ class _NoMatchError(Exception):
         )
 
 
-class _Tree:
-    """The base's entries, with the files that the patches so far have left."""
-
-    def __init__(self, entries: Mapping[str, TreeEntry], read: Callable[[str], bytes]) -> None:
-        self._entries = entries
-        self._read = read
-        self._files: Files = {}
-
-    def get(self, path: str, pending: Files) -> File | None:
-        for files in (pending, self._files):
-            if path in files:
-                return files[path]
-        entry = self._entries.get(path)
-        if entry is None or entry.mode == DIRECTORY:
-            return None
-        return File(entry.mode, entry.oid, self._read(entry.oid))
-
-    def obstacle(self, path: str, pending: Files) -> str | None:
-        """Return why nothing can be written at `path`: a file or link above it, a folder in its place."""
-        parts = path.split("/")
-        for depth in range(1, len(parts)):
-            above = "/".join(parts[:depth])
-            file = self.get(above, pending)
-            if file is not None:
-                return f"{above} is a symbolic link" if file.mode == SYMLINK else f"{above} is a file"
-        entry = self._entries.get(path)
-        if entry is not None and entry.mode == DIRECTORY:
-            return f"{path} is a folder"
-        return None
-
-    def update(self, files: Files) -> None:
-        self._files |= files
-
-
 def _covered(path: str, covers: Sequence[str]) -> bool:
     return not covers or any(fnmatch.fnmatchcase(path, pattern) for pattern in covers)
 
 
-def _change(tree: _Tree, change: FileChange, files: Files, offsets: list[tuple[str, int, int]], recorded: bool) -> bool:
-    """Apply one file's change into `files`; return whether the blob was the one the patch names."""
+def _blocked(draft: Draft, change: FileChange) -> _NoMatchError | None:
+    obstacle = draft.obstacle(change.new_path) if change.new_path is not None else None
+    return None if obstacle is None else _NoMatchError(obstacle)
+
+
+def _leaving(patch: Patch) -> frozenset[str]:
+    """Return the paths that a patch frees."""
+    freed = (change.old_path for change in patch.changes if change.operation in ("delete", "rename"))
+    return frozenset(path for path in freed if path is not None)
+
+
+def _change(draft: Draft, change: FileChange, offsets: list[tuple[str, int, int]], recorded: bool) -> bool:
+    """Apply one file's change to the draft; return True if the blob was the one that the patch names."""
     old: File | None = None
     source = change.old_path
     if source is not None:
-        old = tree.get(source, files)
-        if old is None:
-            obstacle = tree.obstacle(source, files)
-            raise _NoMatchError(obstacle or f"the tree has no file {source}")
-    if change.new_path is not None and change.new_path != source:
-        if tree.get(change.new_path, files) is not None:
-            raise _NoMatchError(f"{change.new_path} exists already")
-        if obstacle := tree.obstacle(change.new_path, files):
-            raise _NoMatchError(obstacle)
+        old = (draft.before if change.operation in ("rename", "copy") else draft).get(source)
+        if old is None and not change.may_create:
+            raise _NoMatchError(draft.obstacle(source) or f"the tree has no file {source}")
+    if change.new_path is not None and change.new_path != source and not draft.is_free(change.new_path):
+        raise _NoMatchError(f"{change.new_path} exists already")
+    if change.operation == "rename" and source is not None:
+        draft.free(source)
     exact = _proved(change, old, recorded)
     try:
         data = _content(change, old, exact, offsets)
@@ -181,13 +160,13 @@ def _change(tree: _Tree, change: FileChange, files: Files, offsets: list[tuple[s
     if change.operation == "delete":
         if data:
             raise _NoMatchError("the file holds more than the patch removes")
-        files[change.old_path or ""] = None
+        draft.put(change.path, None)
         return exact
-    mode = change.new_mode or (old.mode if old else 0o100644)
-    new = new_file(mode, data)
-    if change.operation == "rename":
-        files[change.old_path or ""] = None
-    files[change.path] = new
+    mode = change.new_mode
+    if old is not None and mode in (None, change.old_mode):
+        # The mode of an index line is what the file had: another executable bit in the tree stays.
+        mode = old.mode
+    draft.put(change.path, new_file(mode or 0o100644, data))
     return exact
 
 
@@ -197,6 +176,9 @@ def _proved(change: FileChange, old: File | None, recorded: bool) -> bool:
         return True
     if change.old_mode is not None and change.old_mode != old.mode and recorded:
         raise _NoMatchError(f"the patch is for mode {change.old_mode:o}, the file has {old.mode:o}")
+    for mode in filter(None, (change.old_mode, change.new_mode)):
+        if stat.S_IFMT(mode) != stat.S_IFMT(old.mode):
+            raise _NoMatchError(f"the patch is for {_kind(mode)}, the tree has {_kind(old.mode)}")
     if change.old_blob is None:
         # A pure rename or mode change has no index line: there is no text that could land wrongly.
         return not change.hunks and change.payload is None
@@ -205,6 +187,10 @@ def _proved(change: FileChange, old: File | None, recorded: bool) -> bool:
     if recorded or change.payload is not None:
         raise _NoMatchError(f"the patch is based on blob {change.old_blob}, the tree has {old.blob}")
     return False
+
+
+def _kind(mode: int) -> str:
+    return "a symbolic link" if stat.S_ISLNK(mode) else "a file"
 
 
 def _held_to_its_blob(change: FileChange, data: bytes, exact: bool) -> None:

@@ -44,8 +44,8 @@ def apply_hunks(data: bytes, hunks: Sequence[Hunk], *, exact: bool) -> HunkLocat
     """Apply `hunks` in order; with `exact` each only at the line that it names.
 
     Raises:
-        HunkNotLocated: a hunk's old lines are not there, or stand in several places and not in its own, or ended the
-            file of the patch and do not end this one.
+        HunkNotLocated: a hunk's old lines are not there, or stand in several places and not in its own, or began or
+            ended the file of the patch and do not begin or end this one.
     """
     lines = split_lines(data)
     out: list[bytes] = []
@@ -57,11 +57,11 @@ def apply_hunks(data: bytes, hunks: Sequence[Hunk], *, exact: bool) -> HunkLocat
         # A hunk without old lines names the line after which it inserts; any other its first line.
         named = hunk.old_start if not old else hunk.old_start - 1
         at = _locate(lines, old, named + (0 if exact else drift), end, hunk, exact)
-        # git, too, takes a hunk without context behind it for one that ends its file.
-        if not exact and old and hunk.lines[-1][0] != " " and at + len(old) < len(lines):
-            raise HunkNotLocated(
-                hunk, f"it ended the file of the patch, and this file goes on after line {at + len(old)}"
-            )
+        if not exact and old:
+            _check_ends(hunk, at, at + len(old), len(lines))
+        rest = [*hunk.new, *lines[at + len(old) :][:1]]
+        if not all(line.endswith(b"\n") for line in rest[:-1]):
+            raise HunkNotLocated(hunk, "its last line has no line end, and the file goes on after it")
         drift = at - named
         offsets.append(drift)
         out += lines[end:at]
@@ -71,8 +71,26 @@ def apply_hunks(data: bytes, hunks: Sequence[Hunk], *, exact: bool) -> HunkLocat
     return HunkLocations(b"".join(out), tuple(offsets))
 
 
+def _check_ends(hunk: Hunk, at: int, end: int, length: int) -> None:
+    """Hold a hunk to the start or the end of its file, where its context shows that it stood there.
+
+    The rules are those on which git (apply.c, `match_beginning` and `match_end`) and GNU patch (`locate_hunk`) agree:
+    a side is cut short by the file's end if it has less context than the other. A hunk with no context on either side
+    shows nothing.
+    """
+    leading, trailing = _context(hunk.lines), _context(hunk.lines[::-1])
+    if hunk.old_start <= 1 and leading < trailing and at > 0:
+        raise HunkNotLocated(hunk, f"it began the file of the patch, and its lines stand at line {at + 1} of this one")
+    if not trailing and leading and end < length:
+        raise HunkNotLocated(hunk, f"it ended the file of the patch, and this file goes on after line {end}")
+
+
+def _context(lines: Sequence[tuple[str, bytes]]) -> int:
+    return next((number for number, (tag, _) in enumerate(lines) if tag != " "), len(lines))
+
+
 def _locate(lines: list[bytes], old: list[bytes], at: int, start: int, hunk: Hunk, exact: bool) -> int:
-    if not exact and not old and lines:
+    if not exact and not old and (lines or at):
         raise HunkNotLocated(hunk, "it adds lines without context, and names no blob to prove the place")
     if start <= at <= len(lines) - len(old) and lines[at : at + len(old)] == old:
         return at
@@ -92,7 +110,16 @@ def _locate(lines: list[bytes], old: list[bytes], at: int, start: int, hunk: Hun
 
 
 def _difference(lines: list[bytes], old: list[bytes], at: int) -> str:
+    if not old:
+        return f"it adds lines after line {at}, and the file has {len(lines)}"
     there = lines[max(at, 0) : max(at, 0) + len(old)]
+    if (
+        len(there) == len(old)
+        and there != old
+        and b"".join(there).removesuffix(b"\n") == b"".join(old).removesuffix(b"\n")
+    ):
+        sides = ("file", "patch") if there[-1].endswith(b"\n") else ("patch", "file")
+        return f"line {at + len(old)} has a line end in the {sides[0]}, and none in the {sides[1]}"
     if [line.rstrip(b"\r\n") for line in there] == [line.rstrip(b"\r\n") for line in old]:
         crlf = any(line.endswith(b"\r\n") for line in there)
         return f"the file has {'CRLF' if crlf else 'LF'} line ends there, the patch has not"

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from patchset.model import paths
+from patchset.model.header import NULL, GitHeader, names_of, without_paths
 from toolkit.finding import Finding
 
-NULL = "/dev/null"
 Operation = Literal["add", "modify", "delete", "rename", "copy"]
 Tag = Literal[" ", "+", "-"]
 
@@ -53,7 +53,9 @@ class FileChange:
 
     `old_blob` and `new_blob` are git blob ids as the patch's `index` line gives them (40 hex digits with
     `--full-index`, a prefix otherwise, None where the patch has no such line). Modes are git's, None where
-    the patch names none. `payload` holds a `GIT binary patch` with its header, as `git apply` reads it.
+    the patch names none. `payload` holds a `GIT binary patch` with its header, as `git apply` reads it. `may_create`
+    is True for a plain diff that changes nothing into something: the file is new where there is none, as git and GNU
+    patch have it.
     """
 
     operation: Operation
@@ -65,6 +67,7 @@ class FileChange:
     new_blob: str | None
     hunks: tuple[Hunk, ...]
     payload: bytes | None = None
+    may_create: bool = False
 
     @property
     def path(self) -> str:
@@ -117,13 +120,10 @@ def _needs_blob(change: FileChange) -> bool:
 
 # A diff starts at git's header, or where quilt and `diff -u` write their two file lines.
 _DIFF_START = re.compile(rb"^(?:diff --git |Index: |--- [^\n]*\n\+\+\+ )", re.MULTILINE)
-_CRLF = re.compile(r"^(?:diff --git |--- |\+\+\+ |@@ -)[^\n]*\r$", re.MULTILINE)
+_CRLF = re.compile(r"^(?:diff --git [^\n]*|@@ -[0-9, +]*@@)\r$", re.MULTILINE)
 _INDEX = re.compile(r"^index ([0-9a-f]{4,40})\.\.([0-9a-f]{4,40})(?: (\d{6}))?$")
 _HEADER_MODE = re.compile(r"^(old mode|new mode|new file mode|deleted file mode) (\d{6})$")
 _RENAME = re.compile(r"^(rename|copy) (from|to) (.+)$")
-_BINARY_BLOCK = re.compile(
-    r"^diff --git .*\n(?:(?!diff --git ).*\n)*?GIT binary patch\n(?:(?!diff --git ).*\n?)*", re.M
-)
 
 
 def parse(file: Path, data: bytes, strip: int = 1) -> tuple[Patch | None, list[Finding]]:
@@ -142,8 +142,9 @@ def parse(file: Path, data: bytes, strip: int = 1) -> tuple[Patch | None, list[F
         line = first_line + body[: crlf.start()].count("\n") + 1
         message = "the patch has CRLF line ends in its own headers: convert it, or fetch it as binary"
         return None, [_finding(file, line, crlf.group().rstrip(), message)]
+    headers, hunks_only = without_paths(body if body.endswith("\n") else body + "\n")
     try:
-        parsed = PatchSet.from_string(body)
+        parsed = PatchSet.from_string(hunks_only)
     except UnidiffParseError as error:
         return None, [Finding(file, f"cannot be parsed: {str(error).strip()}")]
     lines = body.split("\n")
@@ -152,7 +153,7 @@ def parse(file: Path, data: bytes, strip: int = 1) -> tuple[Patch | None, list[F
     for item in parsed:
         place = first_line + (item.diff_line_no or 1)
         try:
-            change = _change(item, body, strip)
+            change = _change(item, headers, strip)
         except ValueError as error:
             findings.append(_finding(file, place, lines[place - first_line - 1], str(error)))
             continue
@@ -193,18 +194,21 @@ def _finding(file: Path, line: int, text: str, message: str, mark: str = "") -> 
     return Finding(file, message, line, column, len(mark) or max(len(text.rstrip()), 1), text)
 
 
-def _change(item: object, body: str, strip: int) -> FileChange:
-    """Turn unidiff's file into ours.
+def _change(item: object, headers: Sequence[GitHeader], strip: int) -> FileChange:
+    """Turn unidiff's file into ours; `headers` are those of `without_paths`.
 
     Raises:
         ValueError: the header contradicts itself, or is of a kind that a series must not hold.
     """
     info = [str(line).rstrip("\n") for line in (getattr(item, "patch_info", None) or ())]
-    git = bool(info) and info[0].startswith("diff --git ")
+    header = None
+    if info and info[0].startswith("diff --git "):
+        header = headers[int(info[0].rpartition("/")[2])]
     modes: dict[str, int] = {}
     moved: dict[str, str] = {}
     old_blob = new_blob = None
     for line in info:
+        # The paths of a rename or copy have no a/ and b/ before them: git strips one component less.
         if match := _HEADER_MODE.match(line):
             modes[match[1]] = int(match[2], 8)
         elif match := _INDEX.match(line):
@@ -212,21 +216,29 @@ def _change(item: object, body: str, strip: int) -> FileChange:
             if match[3]:
                 modes.setdefault("index", int(match[3], 8))
         elif match := _RENAME.match(line):
-            moved[f"{match[1]} {match[2]}"] = paths.unquote(match[3])
+            moved[f"{match[1]} {match[2]}"] = paths.strip_components(match[3], max(strip - 1, 0))
+    hunks = tuple(_hunk(number, hunk) for number, hunk in enumerate(item, 1))  # type: ignore[arg-type, var-annotated]
+    payload = None
+    if getattr(item, "is_binary_file", False):
+        if header is None or "\nGIT binary patch\n" not in header.block:
+            raise ValueError("a binary change without its content: export it with `git diff --binary`")
+        if old_blob is None and new_blob is None:
+            raise ValueError("a binary change without its blobs: keep its index line")
+        payload = header.block.encode("latin-1")
+
     source = str(getattr(item, "source_file"))  # noqa: B009 - unidiff is untyped
     target = str(getattr(item, "target_file"))  # noqa: B009
-    hunks = tuple(_hunk(number, hunk) for number, hunk in enumerate(item, 1))  # type: ignore[arg-type, var-annotated]
-    binary = bool(getattr(item, "is_binary_file", False))
-    payload = None
-    if binary:
-        payload = _payload(body, info[0]) if git else None
-        if payload is None:
-            raise ValueError("a binary change without its content: export it with `git diff --binary`")
-
-    old_path = None if source == NULL else paths.strip_components(source, strip)
-    new_path = None if target == NULL else paths.strip_components(target, strip)
     operation: Operation = "modify"
-    if "rename from" in moved or "copy from" in moved:
+    old_path = new_path = None
+    if not moved:
+        if header is not None:
+            old_name, new_name = names_of(header, strip)
+            # A file that is empty, or binary, has its mode line only.
+            source, target = (NULL if side == NULL else name for side, name in ((source, old_name), (target, new_name)))
+        old_path = None if source == NULL else paths.strip_components(source, strip)
+        new_path = None if target == NULL else paths.strip_components(target, strip)
+    git = header is not None
+    if moved:
         operation = "rename" if "rename from" in moved else "copy"
         old_path, new_path = moved.get(f"{operation} from"), moved.get(f"{operation} to")
         if old_path is None or new_path is None:
@@ -249,7 +261,9 @@ def _change(item: object, body: str, strip: int) -> FileChange:
             raise ValueError("a change of a submodule cannot be part of a series")
         if mode not in (0o100644, 0o100755, 0o120000):
             raise ValueError(f"an unknown file mode {mode:o}")
-    return FileChange(operation, old_path, new_path, old_mode, new_mode, old_blob, new_blob, hunks, payload)
+    may_create = not git and operation == "modify" and [(hunk.old_start, hunk.old_length) for hunk in hunks] == [(0, 0)]
+    blobs = old_blob, new_blob
+    return FileChange(operation, old_path, new_path, old_mode, new_mode, *blobs, hunks, payload, may_create)
 
 
 def _hunk(number: int, hunk: object) -> Hunk:
@@ -265,14 +279,6 @@ def _hunk(number: int, hunk: object) -> Hunk:
     old_start, old_length = int(hunk.source_start), int(hunk.source_length)  # type: ignore[attr-defined]
     new_start, new_length = int(hunk.target_start), int(hunk.target_length)  # type: ignore[attr-defined]
     return Hunk(number, old_start, old_length, new_start, new_length, tuple(lines))
-
-
-def _payload(body: str, diff_line: str) -> bytes | None:
-    for match in _BINARY_BLOCK.finditer(body):
-        block = match.group()
-        if block.startswith(diff_line + "\n"):
-            return block.encode("latin-1")
-    return None
 
 
 def _no_file(item: object, side: str, lengths: Iterable[int]) -> bool:

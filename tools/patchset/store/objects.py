@@ -88,6 +88,11 @@ def entries(git: Git, tree: str, paths: Iterable[str]) -> dict[str, TreeEntry]:
     return {path: listed[path] for path in wanted if path in listed}
 
 
+def files_below(git: Git, tree: str, folder: str) -> list[str]:
+    """Return the paths of all files of `tree` below a folder."""
+    return records(git.run("ls-tree", "-r", "-z", "--name-only", "--full-tree", tree, "--", f"{folder}/"))
+
+
 def blobs(git: Git, oids: Iterable[str]) -> dict[str, bytes]:
     """Return the contents of blobs, each read once.
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from patchset.model.series import Series
 from patchset.sources.acquire import StoredBase
 from patchset.store.git import Git
-from patchset.store.objects import NewCommit, blobs, entries, write_commits
+from patchset.store.objects import NewCommit, blobs, entries, files_below, write_commits
 from patchset.worktree.location import Location
 from patchset.worktree.state import AppliedPatch, parse_patches
 from toolkit.errors import IntegrityError
@@ -59,7 +59,10 @@ def apply_in_memory(git: Git, series: Series, commit: str, covers: tuple[str, ..
     patches = series.patches
     tree_entries = entries(git, commit, read_paths(patches))
     read = cache(lambda oid: blobs(git, (oid,))[oid])
-    return apply(patches, tree_entries, read, covers=covers, recorded=series.base.recorded, label=series.title)
+    below = partial(files_below, git, commit)
+    return apply(
+        patches, tree_entries, read, below=below, covers=covers, recorded=series.base.recorded, label=series.title
+    )
 
 
 def compute(location: Location, series: Series, base: StoredBase) -> PatchedTree:
