@@ -147,6 +147,14 @@ def test_the_page_is_complete_in_itself(releases: History, run: Run, tmp_path: P
     assert file.read_bytes() == before
 
 
+def test_a_page_that_cannot_be_written_is_refused_at_once(releases: History, run: Run, tmp_path: Path) -> None:
+    result = run("--root", releases.path, "matrix", "--known", "--html", tmp_path / "no/matrix.html")
+    assert result.code == 2
+    assert "there is no folder" in result.err
+    assert "remedy: " in result.err
+    assert not (releases.extern / ".git/patchset/matrix").exists()
+
+
 def bisect(history: History, run: Run, *args: object) -> dict[str, Any]:
     result = run("--root", history.path, "bisect", *args, "--known", "--json")
     assert result.code == 0, result.err
