@@ -77,6 +77,7 @@ class LazyGroup(click.Group):
 def run(group: click.Group, name: str, argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    stdout = sys.stdout
     try:
         result = group.main(args=arguments, prog_name=name, standalone_mode=False)
     except click.exceptions.Exit as error:
@@ -90,9 +91,10 @@ def run(group: click.Group, name: str, argv: Sequence[str] | None = None) -> int
     except PatchsetError as error:
         _show(error, "--json" in arguments)
         return error.exit_code
-    except BrokenPipeError:
-        # The reader of our output has gone (`| head`): a message would reach nobody.
-        sys.stderr.close()
+    except SystemExit:
+        # The reader of our output has gone (`| head`): click puts a silent stdout there, and exits with 1.
+        if sys.stdout is stdout:
+            raise
         return 141
     return result if isinstance(result, int) else 0
 
