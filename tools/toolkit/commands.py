@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 import click
 
-from toolkit.errors import PatchsetError
+from toolkit.errors import EnvironmentProblem, PatchsetError
 
 
 class LazyGroup(click.Group):
@@ -74,6 +75,10 @@ class LazyGroup(click.Group):
         return completions + click.Command.shell_complete(self, ctx, incomplete)
 
 
+# What a file system answers that is read-only, full, or another user's.
+_REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+
+
 def run(group: click.Group, name: str, argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -91,6 +96,13 @@ def run(group: click.Group, name: str, argv: Sequence[str] | None = None) -> int
     except PatchsetError as error:
         _show(error, "--json" in arguments)
         return error.exit_code
+    except OSError as error:
+        if error.errno not in _REFUSALS:
+            raise
+        message = f"{error.filename2 or error.filename or 'the output'}: {error.strerror}"
+        problem = EnvironmentProblem(message, remedy="see that the disk has room and is writable, then run again")
+        _show(problem, "--json" in arguments)
+        return problem.exit_code
     except SystemExit:
         # The reader of our output has gone (`| head`): click puts a silent stdout there, and exits with 1.
         if sys.stdout is stdout:
