@@ -121,6 +121,14 @@ def test_a_tree_that_an_earlier_version_computed_is_not_computed_again(root: Roo
     ]
 
 
+def test_what_a_killed_run_of_an_earlier_version_left_is_removed(root: Root, run: Run) -> None:
+    private = root.extern / ".git/patchset"
+    (private / "stage").mkdir(parents=True)
+    (private / "journal.new").write_text("{")
+    assert run("--root", root.path, "apply").code == 0
+    assert sorted(path.name for path in private.iterdir()) == ["made", "state.json"]
+
+
 def test_the_digest_of_a_series_stays(tmp_path: Path) -> None:
     """It stands in state files, in the names of computed trees and in the versions of wheels."""
     (tmp_path / "series").write_text("b.patch -p0\na.patch\n")

@@ -174,6 +174,16 @@ def test_a_reader_that_goes_away(root: Root) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["list", "--json"], ["status"]])
+def test_a_reader_that_has_gone_gives_its_exit_code(root: Root, arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "patchset", "--root", str(root.path), *arguments]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 @pytest.mark.parametrize(
     ("command", "slow"),
     [

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
+import tempfile
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -145,6 +148,28 @@ def test_the_page_is_complete_in_itself(releases: History, run: Run, tmp_path: P
     before = file.read_bytes()
     run("--root", releases.path, "matrix", "--known", "--html", file)
     assert file.read_bytes() == before
+
+
+def test_a_page_that_cannot_be_written_is_refused_at_once(releases: History, run: Run, tmp_path: Path) -> None:
+    result = run("--root", releases.path, "matrix", "--known", "--html", tmp_path / "no/matrix.html")
+    assert result.code == 2
+    assert "there is no folder" in result.err
+    assert "remedy: " in result.err
+    assert not (releases.extern / ".git/patchset/matrix").exists()
+
+
+@pytest.mark.parametrize("option", [(), ("--json",)])
+def test_a_repository_that_is_read_only(
+    releases: History, run: Run, monkeypatch: pytest.MonkeyPatch, option: tuple[str, ...]
+) -> None:
+    def refuse(**options: object) -> str:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), f"{options['dir']}/{options['prefix']}")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
+    result = run("--root", releases.path, "matrix", "--known", *option)
+    assert result.code == 9
+    assert "patchset/scratch-: Permission denied" in result.out + result.err
+    assert "remedy" in result.out + result.err
 
 
 def bisect(history: History, run: Run, *args: object) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 import click
 
-from toolkit.errors import PatchsetError
+from toolkit.errors import EnvironmentProblem, PatchsetError
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -74,9 +75,14 @@ class LazyGroup(click.Group):
         return completions + click.Command.shell_complete(self, ctx, incomplete)
 
 
+# What a file system answers that is read-only, full, or another user's.
+_REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+
+
 def run(group: click.Group, name: str, argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    stdout = sys.stdout
     try:
         result = group.main(args=arguments, prog_name=name, standalone_mode=False)
     except click.exceptions.Exit as error:
@@ -90,9 +96,17 @@ def run(group: click.Group, name: str, argv: Sequence[str] | None = None) -> int
     except PatchsetError as error:
         _show(error, "--json" in arguments)
         return error.exit_code
-    except BrokenPipeError:
-        # The reader of our output has gone (`| head`): a message would reach nobody.
-        sys.stderr.close()
+    except OSError as error:
+        if error.errno not in _REFUSALS:
+            raise
+        message = f"{error.filename2 or error.filename or 'the output'}: {error.strerror}"
+        problem = EnvironmentProblem(message, remedy="see that the disk has room and is writable, then run again")
+        _show(problem, "--json" in arguments)
+        return problem.exit_code
+    except SystemExit:
+        # The reader of our output has gone (`| head`): click puts a silent stdout there, and exits with 1.
+        if sys.stdout is stdout:
+            raise
         return 141
     return result if isinstance(result, int) else 0
 

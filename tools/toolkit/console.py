@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -25,9 +26,14 @@ def console(stderr: bool = False) -> Console:
     """Return a rich console; colour and movement only on a terminal, as rich decides (NO_COLOR too)."""
     from rich.console import Console
 
+    class Output(Console):
+        def on_broken_pipe(self) -> None:
+            # rich would exit with 1; `commands.run` has a code of its own for this.
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
     file = sys.stderr if stderr else sys.stdout
     width = None if file.isatty() or "COLUMNS" in os.environ else 110
-    return Console(file=file, highlight=False, soft_wrap=not file.isatty(), width=width)
+    return Output(file=file, highlight=False, soft_wrap=not file.isatty(), width=width)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

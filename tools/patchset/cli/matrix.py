@@ -60,6 +60,8 @@ def matrix_command(
     """
     from toolkit.console import print_json
 
+    if html is not None and not html.parent.is_dir():
+        raise UsageError(f"there is no folder {html.parent}", remedy="create it, or name another file with --html")
     choice = ReleaseChoice(known, everything, first, last)
     matrices = [matrix(workspace, choice) for workspace in context.workspaces(specs, source)]
     if html is not None:

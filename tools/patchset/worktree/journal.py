@@ -93,6 +93,7 @@ def clean(location: Location) -> None:
     if lock_marker(location).exists():
         (location.gitdir / "index.lock").unlink(missing_ok=True)
         lock_marker(location).unlink()
+    (location.private / "journal.new").unlink(missing_ok=True)  # an earlier version's
     for name in (NAME, location.state_file.name):
         for temporary in location.private.glob(f".{name}.*.new"):
             temporary.unlink()
