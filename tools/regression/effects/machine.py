@@ -58,16 +58,14 @@ class Hardware:
             return "no GPU"
         if (device == "cuda") != cuda:
             return f"the vLLM that is installed is built for a {'GPU' if cuda else 'CPU'}"
-        for need in needs:
-            if need == "sm_100" and not any(" sm_1" in gpu for gpu in self.gpus):
-                return "no GPU of sm_100 or newer"
-            if need == "amx" and "amx_int8" not in self.features:
-                return "this CPU has no AMX"
-            if need == "avx512" and "avx512f" not in self.features:
-                return "this CPU has no AVX-512"
-            if need == "vnni" and not {"avx512_vnni", "avx_vnni"} & set(self.features):
-                return "this CPU has no VNNI, and the release's int8 products clip"
-        return None
+        vnni = {"avx512_vnni", "avx_vnni"} & {*self.features}
+        known = {
+            "sm_100": (any(" sm_1" in gpu for gpu in self.gpus), "no GPU of sm_100 or newer"),
+            "amx": ("amx_int8" in self.features, "this CPU has no AMX"),
+            "avx512": ("avx512f" in self.features, "this CPU has no AVX-512"),
+            "vnni": (bool(vnni), "this CPU has no VNNI, and the release's int8 products clip"),
+        }
+        return next((reason for met, reason in map(known.__getitem__, needs) if not met), None)
 
 
 def hardware() -> Hardware:
